@@ -1,0 +1,1 @@
+"""Whose money it is: wallets, ledger, grants, top-ups. Knows amounts, never tokens or models."""

@@ -1,0 +1,1 @@
+"""What is sold: providers, hosts, models, routes and prices."""

@@ -1,0 +1,1 @@
+"""The API: one call, from request to settled charge."""

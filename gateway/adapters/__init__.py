@@ -1,0 +1,1 @@
+"""One file per wire protocol that providers speak; pure, no I/O."""

@@ -1,0 +1,1 @@
+"""What clients speak to us, and the internal form between any inbound and outbound protocol."""

@@ -1,0 +1,101 @@
+"""What an upstream says while it answers, in our own words: one vocabulary for all protocols.
+
+A whole (non-streamed) answer is the same events, all at once.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any
+
+from catalog.pricing import Usage
+
+
+class FinishReason(StrEnum):
+    STOP = "stop"
+    LENGTH = "length"
+    TOOL_CALLS = "tool_calls"
+    CONTENT_FILTER = "content_filter"
+
+
+@dataclass(frozen=True, slots=True)
+class Started:
+    """The upstream accepted the call; its own id and model name. Not yet content."""
+
+    upstream_id: str = ""
+    model: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class TextDelta:
+    text: str
+    choice: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class RefusalDelta:
+    text: str
+    choice: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class ReasoningDelta:
+    """A piece of thinking, of its signature, or a whole redacted block."""
+
+    text: str = ""
+    signature: str = ""
+    redacted: str = ""
+    choice: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class ToolCallStarted:
+    index: int  # 0, 1, … among the tool calls of the choice
+    id: str
+    name: str
+    choice: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class ToolArgumentsDelta:
+    index: int
+    text: str
+    choice: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Finished:
+    """One choice is whole."""
+
+    reason: FinishReason
+    choice: int = 0
+    native_reason: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class UsageReported:
+    """The provider's own count so far; a later one replaces it."""
+
+    usage: Usage
+
+
+@dataclass(frozen=True, slots=True)
+class Failed:
+    """An error inside an answer that began with status 200."""
+
+    message: str
+    type: str = "server_error"
+    code: str = ""
+    status: int = 502  # what it would have been as a status
+    extra: Mapping[str, Any] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """The protocol's own end mark: nothing comes after it."""
+
+
+Event = (
+    Started | TextDelta | RefusalDelta | ReasoningDelta | ToolCallStarted | ToolArgumentsDelta
+    | Finished | UsageReported | Failed | Ended
+)  # fmt: skip

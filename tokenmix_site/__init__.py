@@ -1,0 +1,1 @@
+"""Composition root: imports everything, nothing imports it."""
