@@ -5,9 +5,10 @@ A message is a hint in JSON ({"changed": "wallet"}); the page then reads what is
 
 from typing import Any
 
-from accounts.workspaces import workspace_of
 from channels.db import database_sync_to_async
 from channels.generic.websocket import AsyncJsonWebsocketConsumer
+
+from accounts.workspaces import workspace_of
 
 
 class LiveConsumer(AsyncJsonWebsocketConsumer):

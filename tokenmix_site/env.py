@@ -64,10 +64,16 @@ class Environment(BaseSettings):
         description="Fernet keys that encrypt provider credentials, newest first, by comma.",
     )
     lease_s: float = Field(
-        10, gt=1, alias="TOKENMIX_LEASE_S", description="How long a gateway process may sell after a renewal."
+        10,
+        gt=1,
+        alias="TOKENMIX_LEASE_S",
+        description="How long a gateway process may sell after a renewal.",
     )
     beat_s: float = Field(
-        2, gt=0, alias="TOKENMIX_BEAT_S", description="How often a gateway process renews its lease."
+        2,
+        gt=0,
+        alias="TOKENMIX_BEAT_S",
+        description="How often a gateway process renews its lease.",
     )
     sweep_delay_s: float = Field(
         20,
@@ -84,11 +90,17 @@ class Environment(BaseSettings):
     stripe_webhook_secrets: SecretStr = Field(
         SecretStr(""), description="Stripe endpoint secrets (whsec_…), newest first, by comma."
     )
-    stripe_base_url: str = Field(
-        "", description="Stripe's address; empty: Stripe's own."
+    stripe_base_url: str = Field("", description="Stripe's address; empty: Stripe's own.")
+    data: str = Field(
+        ".data",
+        alias="TOKENMIX_DATA",
+        description="Folder of a development machine's servers, mails and made-up secrets.",
     )
     max_in_flight: int = Field(
-        2000, gt=0, alias="TOKENMIX_MAX_IN_FLIGHT", description="Calls in flight per gateway process; more get 503."
+        2000,
+        gt=0,
+        alias="TOKENMIX_MAX_IN_FLIGHT",
+        description="Calls in flight per gateway process; more get 503.",
     )
 
 

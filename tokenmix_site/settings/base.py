@@ -158,8 +158,8 @@ CHANNEL_LAYERS = {
     }
 }
 
-CELERY_BROKER_URL = (
-    ENV.redis_url.replace("unix://", "redis+socket://").replace("?db=", "?virtual_host=")
+CELERY_BROKER_URL = ENV.redis_url.replace("unix://", "redis+socket://").replace(
+    "?db=", "?virtual_host="
 )
 CELERY_TASK_ACKS_LATE = True
 CELERY_TASK_IGNORE_RESULT = True

@@ -13,7 +13,7 @@ os.environ.setdefault("CREDENTIAL_KEYS", "MDEyMzQ1Njc4OTAxMjM0NTY3ODkwMTIzNDU2Nz
 os.environ.setdefault("STRIPE_SECRET_KEY", "sk_test_sandbox")
 os.environ.setdefault("STRIPE_WEBHOOK_SECRETS", "whsec_sandbox_0123456789abcdef")
 
-from tokenmix_site.settings.base import *  # noqa: E402  (variables must be set first)
+from tokenmix_site.settings.base import *
 
 PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
 EMAIL_BACKEND = "django.core.mail.backends.locmem.EmailBackend"
