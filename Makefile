@@ -31,7 +31,7 @@ run: setup ## Run everything on this machine, until Ctrl-C (PORT=8000 SANDBOX_PO
 
 test: setup ## Run all tests, with own throw-away servers and a real browser
 	@$(BIN)/python -m tests.chromium
-	$(BIN)/python -m pytest -n 2
+	$(BIN)/python -m pytest -n 2 --dist loadgroup
 
 check: setup ## Read the code: format, lint, types, imports, templates, migrations
 	$(BIN)/ruff format --check .
