@@ -11,6 +11,7 @@ from typing import Protocol
 from catalog.routes import Route
 from gateway.protocol.conversation import Conversation
 from gateway.protocol.events import Event
+from gateway.protocol.frames import Frame, PassThrough
 
 
 class CannotExpress(Exception):  # noqa: N818  (named for what could not be done)
@@ -53,36 +54,14 @@ class AnswerReader(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True)
-class Frame:
-    """Bytes for the client in its own protocol, and what they mean.
-
-    `is_final` marks the first frame that tells the client its answer is whole (the last choice's
-    finish_reason, message_delta with stop_reason …) and every frame after it: held until settled.
-    `is_content`: carries content, so failing over has ended once it is sent.
-    """
-
-    data: bytes
-    events: tuple[Event, ...]
-    is_content: bool = False
-    is_final: bool = False
-    is_usage: bool = False  # carries the usage block: gets `cost`, or is dropped if not asked for
-
-
-class PassThrough(Protocol):
-    """Client and upstream speak the same protocol: bytes pass, usage is read from the side."""
-
-    def feed(self, data: bytes) -> list[Frame]: ...
-
-    def close(self) -> list[Frame]: ...
-
-
 class Adapter(Protocol):
     """One wire protocol. Stateless; `quirks` come with the route."""
 
     protocol: str
 
-    def build(self, call: Conversation, route: Route, max_output_tokens: int | None) -> UpstreamRequest:
+    def build(
+        self, call: Conversation, route: Route, max_output_tokens: int | None
+    ) -> UpstreamRequest:
         """The request for this call; `max_output_tokens` overrides what the caller said."""
         ...
 
@@ -93,3 +72,14 @@ class Adapter(Protocol):
         ...
 
     def read_error(self, status: int, headers: Mapping[str, str], body: bytes) -> UpstreamError: ...
+
+
+__all__ = [
+    "Adapter",
+    "AnswerReader",
+    "CannotExpress",
+    "Frame",
+    "PassThrough",
+    "UpstreamError",
+    "UpstreamRequest",
+]

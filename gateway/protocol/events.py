@@ -54,6 +54,7 @@ class ToolCallStarted:
     id: str
     name: str
     choice: int = 0
+    kind: str = "function"  # or "custom": its arguments are plain text
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,9 +75,15 @@ class Finished:
 
 @dataclass(frozen=True, slots=True)
 class UsageReported:
-    """The provider's own count so far; a later one replaces it."""
+    """The provider's own count so far; a later one replaces it.
+
+    `mismatch`: by how many tokens the provider's total is above our buckets' sum; the buckets stand.
+    `is_believable` False: the counts make no sense, so `usage` is empty: count what passed.
+    """
 
     usage: Usage
+    mismatch: int = 0
+    is_believable: bool = True
 
 
 @dataclass(frozen=True, slots=True)

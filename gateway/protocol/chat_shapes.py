@@ -1,0 +1,100 @@
+"""A stream's usual chunk, learned from one that was parsed: the next ones are only compared.
+
+Most chunks of a stream differ in one string (and in OpenAI's padding, `obfuscation`). One that
+equals a parsed chunk in every other byte needs no parse, and its text is known from its place.
+"""
+
+import re
+from dataclasses import dataclass
+
+import orjson
+
+from gateway.protocol.events import Event, ReasoningDelta, TextDelta
+
+_PADDING = b'"obfuscation":"'
+_PADDING_END = re.compile(rb'[A-Za-z0-9]*"\}')
+_STRING = re.compile(rb'[^"\\\x00-\x1f]*(?:\\.[^"\\\x00-\x1f]*)*')
+
+
+@dataclass(frozen=True, slots=True)
+class Match:
+    data: bytes
+    event: Event
+
+
+@dataclass(frozen=True, slots=True)
+class ChunkShape:
+    """Bytes before and after the text, as they come and as they go."""
+
+    before: bytes
+    after: bytes
+    is_padded: bool  # after `after` comes padding
+    before_out: bytes
+    kind: type[TextDelta] | type[ReasoningDelta]
+    choice: int
+
+    @classmethod
+    def learn(
+        cls, data: bytes, out: bytes, upstream_model: str, model: str, event: Event
+    ) -> "ChunkShape | None":
+        """The shape of a chunk whose only event is this; None where our copy differs in more than
+        the model's name, or the text's place is not plain.
+        """
+        if not isinstance(event, TextDelta | ReasoningDelta) or not event.text:
+            return None
+        renamed = data.replace(_name(upstream_model), _name(model), 1)
+        if out != b"data: " + renamed + b"\n\n":
+            return None
+        text = orjson.dumps(event.text)
+        if data.count(text) != 1 or data.count(_name(upstream_model)) != 1:
+            return None
+        before, _, after = data.partition(text)
+        if _name(upstream_model) not in before:
+            return None
+        before += b'"'
+        after = b'"' + after
+        head, padding, _ = after.partition(_PADDING)
+        return cls(
+            before=before,
+            after=head + padding,
+            is_padded=bool(padding),
+            before_out=b"data: " + before.replace(_name(upstream_model), _name(model), 1),
+            kind=type(event),
+            choice=event.choice,
+        )
+
+    def match(self, data: bytes) -> Match | None:
+        """The chunk with our model name and its event, if it is of this shape."""
+        if not data.startswith(self.before):
+            return None
+        start = len(self.before)
+        string = _STRING.match(data, start)
+        if string is None:
+            return None
+        end = string.end()
+        if not data.startswith(self.after, end) or end == start:
+            return None
+        rest = end + len(self.after)
+        if self.is_padded:
+            if _PADDING_END.fullmatch(data, rest) is None:
+                return None
+        elif rest != len(data):
+            return None
+        text = self._text(data[start:end])
+        if text is None:
+            return None
+        out = self.before_out + data[start:] + b"\n\n"
+        return Match(out, self.kind(text=text, choice=self.choice))
+
+    @staticmethod
+    def _text(raw: bytes) -> str | None:
+        try:
+            if b"\\" not in raw:
+                return raw.decode()
+            return str(orjson.loads(b'"' + raw + b'"'))
+        except ValueError:
+            return None
+
+
+def _name(model: str) -> bytes:
+    return b'"model":' + orjson.dumps(model)
