@@ -48,25 +48,26 @@ class Family:
     environ: Mapping[str, str]
     folder: Path
     keep_open: Sequence[int] = ()
-    _running: list[tuple[Child, subprocess.Popen[bytes]]] = field(default_factory=list)
+    _running: list["Running"] = field(default_factory=list)
 
     def start(self, child: Child) -> None:
-        self._running.append((child, self._spawn(child)))
+        self._running.append(self._spawn(child))
 
     def run(self, child: Child) -> None:
         """Run a child that is to end by itself. Raises ChildEndedError unless it ends well."""
-        process = self._spawn(child)
+        running = self._spawn(child)
         try:
-            if code := process.wait():
-                raise ChildEndedError(child.name, code)
+            code = running.process.wait()
         finally:
-            _stop(process, child.stop_within_s)
+            running.stop()
+        if code:
+            raise ChildEndedError(child.name, code)
 
     def check(self) -> None:
         """Raise ChildEndedError when a child has ended."""
-        for child, process in self._running:
-            if (code := process.poll()) is not None:
-                raise ChildEndedError(child.name, code)
+        for running in self._running:
+            if (code := running.process.poll()) is not None:
+                raise ChildEndedError(running.child.name, code)
 
     def watch(self) -> None:
         """Return never: raises ChildEndedError when the first child ends."""
@@ -75,11 +76,11 @@ class Family:
             time.sleep(POLL_S)
 
     def stop(self) -> None:
-        for child, process in self._running:
-            _stop(process, child.stop_within_s)
+        for running in self._running:
+            running.stop()
         self._running.clear()
 
-    def _spawn(self, child: Child) -> subprocess.Popen[bytes]:
+    def _spawn(self, child: Child) -> "Running":
         process = subprocess.Popen(  # noqa: S603  (our own commands)
             child.command,
             preexec_fn=die_with_parent(child.orphan_signal),  # noqa: PLW1509  (from the main thread)
@@ -92,9 +93,30 @@ class Family:
             stderr=subprocess.STDOUT,
         )
         assert process.stdout is not None
-        # A thread per child: it only reads, since what forks must be the main thread.
-        threading.Thread(target=_relay, args=(child.name, process.stdout), daemon=True).start()
-        return process
+        relay = threading.Thread(target=_relay, args=(child.name, process.stdout), daemon=True)
+        relay.start()
+        return Running(child, process, relay)
+
+
+@dataclass(frozen=True, slots=True)
+class Running:
+    """A started child, and the thread that reads what it says (it only reads: the main forks)."""
+
+    child: Child
+    process: subprocess.Popen[bytes]
+    relay: threading.Thread
+
+    def stop(self) -> None:
+        """End it and everything of its group: asked first, killed when it takes too long."""
+        if self.process.poll() is None:
+            self.process.terminate()
+            with suppress(subprocess.TimeoutExpired):
+                self.process.wait(self.child.stop_within_s)
+        with suppress(ProcessLookupError, PermissionError):
+            os.killpg(self.process.pid, signal.SIGKILL)
+        with suppress(subprocess.TimeoutExpired):
+            self.process.wait(KILLED_WITHIN_S)
+        self.relay.join(KILLED_WITHIN_S)
 
 
 def say(name: str, text: str) -> None:
@@ -109,17 +131,6 @@ def say(name: str, text: str) -> None:
 
 
 def _relay(name: str, lines: IO[bytes]) -> None:
-    for line in lines:
-        say(name, line.decode(errors="replace").rstrip())
-
-
-def _stop(process: subprocess.Popen[bytes], within_s: float) -> None:
-    """End a child and everything of its group: asked first, killed when it takes too long."""
-    if process.poll() is None:
-        process.terminate()
-        with suppress(subprocess.TimeoutExpired):
-            process.wait(within_s)
-    with suppress(ProcessLookupError, PermissionError):
-        os.killpg(process.pid, signal.SIGKILL)
-    with suppress(subprocess.TimeoutExpired):
-        process.wait(KILLED_WITHIN_S)
+    with lines:
+        for line in lines:
+            say(name, line.decode(errors="replace").rstrip())
