@@ -10,7 +10,7 @@ from django.utils.translation import gettext_lazy as _
 
 
 class UsageRecord(models.Model):
-    """The line that a customer sees for one call. No foreign keys: catalog rows may go, this stays."""
+    """The line that a customer sees for one call. No foreign keys: it outlives catalog rows."""
 
     id = models.UUIDField(primary_key=True, editable=False)
     epoch = models.BigIntegerField(_("epoch"))  # of the process that settled it; 0: none was live
