@@ -55,7 +55,7 @@ def child_environment(
     }
     if "STRIPE_SECRET_KEY" not in given:  # with the stand-in's key, the stand-in
         made["STRIPE_BASE_URL"] = f"{sandbox_url}/stripe"
-    return made | given | {"TOKENMIX_DATA": str(data)}
+    return {**made, **given, "TOKENMIX_DATA": str(data)}
 
 
 def write_private(file: Path, values: Mapping[str, str]) -> None:
