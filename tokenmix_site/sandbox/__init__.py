@@ -1,0 +1,1 @@
+"""Stand-ins for providers and payment services, on loopback, so that no account is needed."""
