@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import msgspec
+import orjson
 
 from gateway.protocol.chat_usage import read_usage
 from gateway.protocol.events import (
@@ -24,6 +25,7 @@ from gateway.protocol.events import (
     ToolCallStarted,
     UsageReported,
 )
+from gateway.protocol.sse import DONE_DATA, SseEvent
 from gateway.protocol.upstream_errors import in_band_error
 
 _NOT_FINISHED = ("", "null", None)
@@ -40,6 +42,33 @@ _FINISH_REASONS = {
     "refusal": FinishReason.CONTENT_FILTER,
 }
 _BROKEN = ("error", "network_error", "abort")
+
+
+UNFINISHED = Failed("The upstream ended its stream without a finish_reason.")
+
+
+def parse_chunk(event: SseEvent) -> dict[str, Any] | Failed:
+    """The chunk of an event, or the error that it is."""
+    try:
+        chunk = orjson.loads(event.data)
+    except orjson.JSONDecodeError:
+        return Failed("The upstream sent a chunk that is not JSON.")
+    if not isinstance(chunk, dict):
+        return Failed("The upstream sent a chunk that is not an object.")
+    if event.event == "error":
+        return in_band_error(chunk) or Failed("The upstream reported an error.")
+    return chunk
+
+
+def is_whole_event(event: SseEvent) -> bool:
+    """Whether the last event of a closed stream was not cut."""
+    if event.data == DONE_DATA:
+        return True
+    try:
+        orjson.loads(event.data)
+    except orjson.JSONDecodeError:
+        return False
+    return True
 
 
 class ChunkReader:

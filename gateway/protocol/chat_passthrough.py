@@ -12,7 +12,13 @@ import orjson
 
 from catalog.pricing import Charge, Outcome, Usage
 from gateway.protocol import sse
-from gateway.protocol.chat_chunks import ChunkReader, WholeReader
+from gateway.protocol.chat_chunks import (
+    UNFINISHED,
+    ChunkReader,
+    WholeReader,
+    is_whole_event,
+    parse_chunk,
+)
 from gateway.protocol.chat_shapes import ChunkShape
 from gateway.protocol.chat_usage import usage_fields
 from gateway.protocol.events import Ended, Event, Failed, UsageReported
@@ -52,7 +58,7 @@ class ChatPassThrough:
 
     def close(self) -> list[Frame]:
         """The upstream closed. Without the last finish_reason nothing ends: the answer is broken."""
-        frames = [self._frame(event) for event in self._splitter.close() if _is_whole(event.data)]
+        frames = [self._frame(event) for event in self._splitter.close() if is_whole_event(event)]
         if self._reader.is_finished and not self._has_ended:
             self._has_ended = True
             frames.append(_DONE_FRAME)
@@ -80,14 +86,9 @@ class ChatPassThrough:
                 return Frame(match.data, (match.event,), is_content=True, is_final=self._is_final)
         if event.data == sse.DONE_DATA:
             return self._done()
-        try:
-            chunk = orjson.loads(event.data)
-        except orjson.JSONDecodeError:
-            return _failed(Failed("The upstream sent a chunk that is not JSON."))
-        if not isinstance(chunk, dict):
-            return _failed(Failed("The upstream sent a chunk that is not an object."))
-        if event.event == "error":
-            return _failed(_named_error(chunk))
+        chunk = parse_chunk(event)
+        if isinstance(chunk, Failed):
+            return _failed(chunk)
         return self._chunk_frame(chunk, event.data)
 
     def _done(self) -> Frame:
@@ -95,7 +96,7 @@ class ChatPassThrough:
         self._has_ended = True
         if self._reader.is_finished:
             return _DONE_FRAME
-        return _failed(Failed("The upstream ended its stream without a finish_reason."))
+        return _failed(UNFINISHED)
 
     def _chunk_frame(self, chunk: dict[str, Any], data: bytes) -> Frame:
         upstream_model = chunk.get("model")
@@ -204,18 +205,6 @@ def _with_usage(frame: bytes, block: dict[str, Any]) -> bytes:
     return sse.data_frame(_dumps(chunk))
 
 
-def _named_error(chunk: dict[str, Any]) -> Failed:
-    fields = fields_of(chunk)
-    if fields is None:
-        return Failed("The upstream reported an error.")
-    return Failed(
-        fields.message or "The upstream reported an error.",
-        fields.type or "server_error",
-        fields.code,
-        fields.status or 502,
-    )
-
-
 def _failed(event: Failed, events: tuple[Event, ...] = ()) -> Frame:
     return Frame(data=b"", events=events or (event,))
 
@@ -223,17 +212,6 @@ def _failed(event: Failed, events: tuple[Event, ...] = ()) -> Frame:
 def _has_content(choice: dict[str, Any]) -> bool:
     delta = choice.get("delta")
     return isinstance(delta, dict) and any(v for name, v in delta.items() if name != "role")
-
-
-def _is_whole(data: bytes) -> bool:
-    """Whether the last event of a closed stream was not cut."""
-    if data == sse.DONE_DATA:
-        return True
-    try:
-        orjson.loads(data)
-    except orjson.JSONDecodeError:
-        return False
-    return True
 
 
 def _dumps(value: object) -> bytes:

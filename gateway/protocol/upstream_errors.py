@@ -1,5 +1,6 @@
 """Error bodies of providers, in whatever shape they come: read once, for every adapter."""
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -9,6 +10,24 @@ import orjson
 from gateway.protocol.events import Failed
 
 _LONGEST_MESSAGE = 4000
+_LONGEST_WAIT_S = 3600
+_CALLER_STATUSES = frozenset({400, 413, 415, 422})
+_OURS = re.compile(
+    r"credit balance|insufficient[ _]?(balance|quota|credit|fund)|arrear|overdue|billing"
+    r"|api[ _-]?key|authenticat|rate[ _-]?limit|quota|recharge|spending limit"
+    r"|model[ _]not[ _](found|exist|open)|invalid[ _]model|not a valid model|does not exist",
+    re.IGNORECASE,
+)
+_MODERATED = re.compile(
+    r"usage guidelines|content[ _](filter|policy|violat)|safety_check|data_inspection|sensitive",
+    re.IGNORECASE,
+)
+_TOO_LONG = re.compile(
+    r"context[ _]length|context window|maximum context|(prompt|input) is too long"
+    r"|too many (input )?tokens|range of input length",
+    re.IGNORECASE,
+)
+CONTEXT_LENGTH_EXCEEDED = "context_length_exceeded"
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,3 +114,32 @@ def _text(value: object) -> str:
     if value is None:
         return ""
     return value if isinstance(value, str) else orjson.dumps(value).decode()
+
+
+def is_caller_fault(status: int, fields: ErrorFields) -> bool:
+    """Whether the request would be refused anywhere. Keys, balances, limits and model names of an
+    upstream are ours, whatever status it chose for them; refused content is the caller's.
+    """
+    words = f"{fields.type} {fields.code} {fields.message}"
+    if is_too_long(fields):
+        return status in _CALLER_STATUSES
+    if status == 403:  # noqa: PLR2004  (HTTP)
+        return bool(_MODERATED.search(words))
+    return status in _CALLER_STATUSES and not _OURS.search(words)
+
+
+def is_too_long(fields: ErrorFields) -> bool:
+    return fields.code == CONTEXT_LENGTH_EXCEEDED or bool(_TOO_LONG.search(fields.message))
+
+
+def retry_after_s(headers: Mapping[str, str]) -> float | None:
+    """Seconds that the upstream asks us to wait. A date would need a clock and is left out."""
+    lowered = {name.lower(): value for name, value in headers.items()}
+    for name, scale in (("retry-after-ms", 0.001), ("retry-after", 1.0)):
+        try:
+            wait = float(lowered[name]) * scale
+        except (KeyError, ValueError):
+            continue
+        if 0 <= wait <= _LONGEST_WAIT_S:
+            return wait
+    return None
