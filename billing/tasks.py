@@ -4,11 +4,17 @@ Each task is re-creatable from rows: with the broker gone nothing is lost, only 
 """
 
 import logging
+from contextlib import closing
 from typing import Any
 
 from celery import Task, shared_task
+from django.conf import settings
 from django.utils import timezone
 from kombu.exceptions import OperationalError
+from redis import Redis
+from redis.backoff import NoBackoff
+from redis.exceptions import RedisError
+from redis.retry import Retry
 
 from billing import inbox, topups
 from billing.payment_models import EventStatus
@@ -23,6 +29,7 @@ from billing.topup_states import NotThisPayment
 logger = logging.getLogger(__name__)
 
 BATCH = 200
+BROKER_TIMEOUT_S = 1.0
 EVERY_S = 30.0
 BEAT_SCHEDULE: dict[str, dict[str, Any]] = {
     "billing-rescan-notices": {"task": "billing.rescan_notices", "schedule": EVERY_S},
@@ -34,8 +41,9 @@ NOT_NOW = (ProviderUnavailable, ProviderRefused, NoSuchProvider)
 def enqueue(task: "Task[..., None]", argument: int) -> None:
     """Queue the task. Without a broker this only logs: the rescan and the poller find the row."""
     try:
+        _require_broker()
         task.apply_async((argument,), retry=False)
-    except (OperationalError, OSError):
+    except (OperationalError, RedisError, OSError):
         logger.warning("payments.queue.unreachable", extra={"task": task.name})
 
 
@@ -82,6 +90,18 @@ def poll_top_ups() -> None:
     """Queue a check of every open top-up that is due: what no notice told us is found here."""
     for topup_id in topups.claim_due(now=timezone.now(), limit=BATCH):
         enqueue(check_top_up, topup_id)
+
+
+def _require_broker() -> None:
+    # The publisher itself tries for many seconds, while a provider waits for its answer.
+    broker = Redis.from_url(
+        settings.REDIS_URL,
+        socket_connect_timeout=BROKER_TIMEOUT_S,
+        socket_timeout=BROKER_TIMEOUT_S,
+        retry=Retry(NoBackoff(), 0),
+    )
+    with closing(broker):
+        broker.ping()
 
 
 def _handle(stored: inbox.Stored) -> tuple[EventStatus, str]:
