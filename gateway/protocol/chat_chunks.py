@@ -142,6 +142,7 @@ class ChunkReader:
                 Failed(f"The upstream ended the answer with {native!r}.", code=str(native))
             )
         else:
+            self._fill_arguments(choice, index, events)
             reason = self._finish_reason(str(native), index)
             if native != "function_call":  # the deprecated pair keeps its own word
                 choice["finish_reason"] = reason.value
@@ -198,7 +199,7 @@ class ChunkReader:
         for call in calls:
             kind = "custom" if isinstance(call.get("custom"), dict) else "function"
             body = call.get(kind)
-            body = body if isinstance(body, dict) else {}
+            body = call[kind] = body if isinstance(body, dict) else {}
             place, is_new = self._place(index, call, str(body.get("name") or ""))
             call["index"] = place
             if is_new:
@@ -212,10 +213,26 @@ class ChunkReader:
                 _drop_repeated(call, body)
             field = "input" if kind == "custom" else "arguments"
             text = _argument_text(body.get(field))
+            body[field] = text
             if text:
-                body[field] = text
+                self._tools[index][place].needs_arguments = False
                 events.append(ToolArgumentsDelta(place, text, index))
         delta["tool_calls"] = calls
+
+    def _fill_arguments(self, choice: dict[str, Any], index: int, events: list[Event]) -> None:
+        """A call without any arguments gets an empty object: "" is no JSON, and clients parse it."""
+        filled = []
+        for place, tool in enumerate(self._tools.get(index, ())):
+            if tool.needs_arguments:
+                tool.needs_arguments = False
+                events.append(ToolArgumentsDelta(place, "{}", index))
+                filled.append({"index": place, "function": {"arguments": "{}"}})
+        if filled:
+            self._show_filled(choice, filled)
+
+    def _show_filled(self, choice: dict[str, Any], filled: list[dict[str, Any]]) -> None:
+        delta = choice.setdefault("delta", {})
+        delta["tool_calls"] = [*(delta.get("tool_calls") or ()), *filled]
 
     def _place(self, choice: int, call: dict[str, Any], name: str) -> tuple[int, bool]:
         """Which of the choice's tool calls this piece belongs to, and whether it begins one."""
@@ -225,14 +242,14 @@ class ChunkReader:
             if tool.is_continued_by(key, call_id, name):
                 return place, False
         if not seen or call_id or name or isinstance(key, int):
-            seen.append(_SeenTool(key, call_id))
+            seen.append(_SeenTool(key, call_id, needs_arguments="custom" not in call))
             return len(seen) - 1, True
         return len(seen) - 1, False
 
     def _read_function_call(self, call: dict[str, Any], index: int, events: list[Event]) -> None:
         seen = self._tools.setdefault(index, [])
         if not seen:
-            seen.append(_SeenTool(0, ""))
+            seen.append(_SeenTool(0, "", needs_arguments=False))
             events.append(ToolCallStarted(0, "", str(call.get("name") or ""), index))
         text = _argument_text(call.get("arguments"))
         if text:
@@ -255,16 +272,21 @@ class WholeReader(ChunkReader):
 
     def _place(self, choice: int, call: dict[str, Any], name: str) -> tuple[int, bool]:
         seen = self._tools.setdefault(choice, [])
-        seen.append(_SeenTool(None, ""))
+        seen.append(_SeenTool(None, "", needs_arguments="custom" not in call))
         return len(seen) - 1, True
+
+    def _show_filled(self, choice: dict[str, Any], filled: list[dict[str, Any]]) -> None:
+        for call in filled:
+            choice["message"]["tool_calls"][call["index"]]["function"]["arguments"] = "{}"
 
 
 class _SeenTool:
-    __slots__ = ("call_id", "key")
+    __slots__ = ("call_id", "key", "needs_arguments")
 
-    def __init__(self, key: object, call_id: str) -> None:
+    def __init__(self, key: object, call_id: str, *, needs_arguments: bool) -> None:
         self.key = key
         self.call_id = call_id
+        self.needs_arguments = needs_arguments
 
     def is_continued_by(self, key: object, call_id: str, name: str) -> bool:
         """The same index, unless another id comes with a name: some hosts number all calls 0."""

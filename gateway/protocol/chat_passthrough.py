@@ -88,7 +88,7 @@ class ChatPassThrough:
             return self._done()
         chunk = parse_chunk(event)
         if isinstance(chunk, Failed):
-            return _failed(chunk)
+            return self._failed(chunk)
         return self._chunk_frame(chunk, event.data)
 
     def _done(self) -> Frame:
@@ -96,14 +96,17 @@ class ChatPassThrough:
         self._has_ended = True
         if self._reader.is_finished:
             return _DONE_FRAME
-        return _failed(UNFINISHED)
+        return self._failed(UNFINISHED)
+
+    def _failed(self, event: Failed, events: tuple[Event, ...] = ()) -> Frame:
+        return Frame(data=b"", events=events or (event,), is_final=self._is_final)
 
     def _chunk_frame(self, chunk: dict[str, Any], data: bytes) -> Frame:
         upstream_model = chunk.get("model")
         events = tuple(self._reader.read(chunk))
         for event in events:
             if isinstance(event, Failed):
-                return _failed(event, events)
+                return self._failed(event, events)
         self._is_final = self._is_final or self._reader.is_finished
         is_usage = isinstance(chunk.get("usage"), dict) and bool(chunk["usage"])
         is_shown = self._canonical(chunk)
@@ -203,10 +206,6 @@ def _with_usage(frame: bytes, block: dict[str, Any]) -> bytes:
     chunk = orjson.loads(frame.removeprefix(b"data: "))
     chunk["usage"] = block
     return sse.data_frame(_dumps(chunk))
-
-
-def _failed(event: Failed, events: tuple[Event, ...] = ()) -> Frame:
-    return Frame(data=b"", events=events or (event,))
 
 
 def _has_content(choice: dict[str, Any]) -> bool:

@@ -79,9 +79,13 @@ def usage_fields(
     written = _sum(tokens, Bucket.CACHE_WRITE_5M, Bucket.CACHE_WRITE_1H, Bucket.CACHE_WRITE_12H)
     if written:
         fields["prompt_tokens_details"]["cache_write_tokens"] = written
+    outputs = _details(fields, "completion_tokens_details")
     fields["completion_tokens_details"] = {
-        **_details(fields, "completion_tokens_details"),
-        "reasoning_tokens": tokens.get(Bucket.OUTPUT_REASONING, 0),
+        **outputs,
+        # Some hosts count more reasoning than output: shown as theirs, charged as output.
+        "reasoning_tokens": max(
+            tokens.get(Bucket.OUTPUT_REASONING, 0), _count(outputs, "reasoning_tokens")
+        ),
         "audio_tokens": tokens.get(Bucket.OUTPUT_AUDIO, 0),
     }
     if usage.web_searches:
