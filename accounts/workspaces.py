@@ -1,0 +1,89 @@
+"""Workspaces: which one a person works in, and a guard for views that need it.
+
+Everyone has one workspace for now; joining others comes with invitations.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import wraps
+from typing import Any
+
+from django.contrib.auth.decorators import login_required
+from django.core.exceptions import PermissionDenied
+from django.db import transaction
+from django.http import HttpRequest, HttpResponseBase
+from django.utils.translation import gettext
+
+from accounts.models import Membership, Role, User, Workspace
+
+View = Callable[..., HttpResponseBase]
+
+KEY_MAKERS = frozenset({Role.OWNER, Role.ADMIN, Role.DEVELOPER})
+PAYERS = frozenset({Role.OWNER, Role.ADMIN, Role.BILLING})
+
+
+class NoWorkspaceError(Exception):
+    """The user is no member of any workspace."""
+
+
+@dataclass(frozen=True, slots=True)
+class WorkspaceView:
+    """The workspace a person works in, and as what."""
+
+    id: int
+    name: str
+    role: str
+
+    @property
+    def may_manage_keys(self) -> bool:
+        return self.role in KEY_MAKERS
+
+    @property
+    def may_pay(self) -> bool:
+        return self.role in PAYERS
+
+
+def workspace_of(*, user_id: int) -> WorkspaceView:
+    """The workspace that the user joined first. Raises NoWorkspaceError."""
+    membership = (
+        Membership.objects.filter(user_id=user_id)
+        .select_related("workspace")
+        .order_by("created_at", "id")
+        .first()
+    )
+    if membership is None:
+        message = f"User {user_id} is no member of any workspace."
+        raise NoWorkspaceError(message)
+    return _view(membership)
+
+
+def create_workspace_for(*, user: User) -> WorkspaceView:
+    """The user's own workspace, made if there is none yet; twice at once makes one."""
+    with transaction.atomic():
+        User.objects.select_for_update().get(pk=user.pk)
+        try:
+            return workspace_of(user_id=user.pk)
+        except NoWorkspaceError:
+            workspace = Workspace.objects.create(name=user.get_short_name()[:100])
+            membership = Membership.objects.create(workspace=workspace, user=user, role=Role.OWNER)
+    return _view(membership)
+
+
+def workspace_required(view: View) -> View:
+    """A view for signed-in members: sets `request.workspace`, a WorkspaceView."""
+
+    @wraps(view)
+    @login_required
+    def guarded(request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
+        try:
+            request.workspace = workspace_of(user_id=request.user.pk)  # type: ignore[attr-defined]
+        except NoWorkspaceError as error:
+            raise PermissionDenied(gettext("You are no member of any workspace.")) from error
+        return view(request, *args, **kwargs)
+
+    return guarded
+
+
+def _view(membership: Membership) -> WorkspaceView:
+    workspace = membership.workspace
+    return WorkspaceView(id=workspace.pk, name=workspace.name, role=membership.role)
