@@ -8,8 +8,9 @@ import logging
 from dataclasses import dataclass
 from typing import Any
 
-from django.db import connection
+from django.db import DatabaseError, connection
 from django.utils import timezone
+from psycopg.errors import NoDataFound
 
 from accounts.changes import ChangeKind, record_change
 from billing.chart import AccountKind, HouseAccount, TransferKind, clearing
@@ -169,8 +170,13 @@ class _Movement:
 
 def _move(movement: _Movement) -> bool:
     sql = "SELECT billing_move(%s, %s, %s, %s, %s, %s, %s, %s, %s)"
-    with money_transaction():
-        (outcome,) = call(connection, sql, movement.params())
+    try:
+        with money_transaction():
+            (outcome,) = call(connection, sql, movement.params())
+    except DatabaseError as error:
+        if isinstance(error.__cause__, NoDataFound):
+            raise UnknownWallet(f"There is no wallet {movement.wallet_id}.") from error
+        raise
     if outcome == "CONFLICT":
         raise ReferenceTaken(f"{movement.reference!r} stands for another transfer already.")
     if outcome == "SHORT":
