@@ -14,6 +14,7 @@ from django.views.decorators.http import require_GET, require_POST
 from accounts.workspaces import WorkspaceView, workspace_required
 from billing import queries, tasks, topups
 from billing.forms import TopUpForm
+from billing.movements import latest_movements
 from billing.payments.base import ProviderRefused, ProviderUnavailable
 from billing.payments.registry import NoSuchProvider, ready_providers
 from billing.topup_queries import NoSuchTopUp, TopUpView, get_top_up, list_top_ups
@@ -109,7 +110,7 @@ def _wallet_page(request: WorkspaceRequest, form: TopUpForm, *, status: int = 20
         "form": form,
         "providers": providers,
         "top_ups": list_top_ups(workspace_id=request.workspace.id, limit=ROWS),
-        "lines": queries.statement(wallet_id=own_wallet.id, limit=ROWS),
+        "lines": latest_movements(wallet_id=own_wallet.id, limit=ROWS),
     }
     response = render(request, "billing/wallet.html", context, status=status)
     # Browsers hold the redirect after a form to the page's form-action, too.
