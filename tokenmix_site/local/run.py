@@ -149,7 +149,9 @@ def _children(plan: Plan) -> list[Child]:
         "--no-proxy-headers", "--no-server-header", "--no-access-log", "--log-level", "warning",
         "--timeout-graceful-shutdown", str(GRACE_S),
     ]  # fmt: skip
-    celery = [python, "-m", "celery", "--quiet", "-A", "tokenmix_site"]
+    # Celery fears root for the sake of pickle, which our tasks never use.
+    quiet = ["-W", "ignore:You're running the worker with superuser privileges"]
+    celery = [python, *quiet, "-m", "celery", "--quiet", "-A", "tokenmix_site"]
     return [
         Child(
             "app",
