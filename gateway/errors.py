@@ -4,7 +4,7 @@ Code switches on `type` and `code`; people read `message`: what happened, to wha
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import msgspec
 
@@ -40,6 +40,10 @@ class Kind:
     code: str
     message: str
     headers: tuple[tuple[str, str], ...] = field(default=())
+
+    def with_code(self, code: str | None) -> "Kind":
+        """The same with a code that says more."""
+        return replace(self, code=code) if code else self
 
     def error(
         self,

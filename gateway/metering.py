@@ -199,9 +199,9 @@ class Bounds:
     output_tokens: int | None
 
 
-def delivered_usage(input_tokens: int, meter: OutputMeter) -> Usage:
+def delivered_usage(input_tokens: int, output: Mapping[Bucket, int]) -> Usage:
     """Input and delivered output, counted by us."""
-    tokens = {Bucket.INPUT: input_tokens, **meter.tokens()}
+    tokens = {Bucket.INPUT: input_tokens, **output}
     return Usage(tokens={b: n for b, n in tokens.items() if n}, outcome=Outcome.ESTIMATED)
 
 
@@ -211,7 +211,7 @@ def usage_of(
     """The provider's usage, or our count when there is none or no model could have used so much."""
     if reported is not None and is_believable(reported, bounds):
         return reported
-    return delivered_usage(input_tokens, meter)
+    return delivered_usage(input_tokens, meter.tokens())
 
 
 def is_believable(usage: Usage, bounds: Bounds) -> bool:

@@ -26,7 +26,15 @@ from gateway.http1 import (
     request_bytes,
 )
 
-__all__ = ["Failure", "Timeouts", "UpstreamAnswer", "UpstreamFailed", "close_client", "open_answer"]
+__all__ = [
+    "Failure",
+    "HangUp",
+    "Timeouts",
+    "UpstreamAnswer",
+    "UpstreamFailed",
+    "close_client",
+    "open_answer",
+]
 
 MAX_BODY_BYTES = 20 * 1024 * 1024
 USER_AGENT = "TokenMix/1"
@@ -43,13 +51,14 @@ class WrongMode(Exception):  # noqa: N818  (named for what is wrong)
 class UpstreamAnswer:
     """An upstream's answer while it comes. `close` it in `finally`; `abort` wakes the reader."""
 
-    __slots__ = ("_client", "_connection", "_is_closed", "headers", "status")
+    __slots__ = ("_client", "_connection", "_hang_up", "_is_closed", "headers", "status")
 
-    def __init__(self, client: "UpstreamClient", connection: Connection) -> None:
+    def __init__(self, client: "UpstreamClient", connection: Connection, hang_up: "HangUp") -> None:
         self.status = connection.status
         self.headers = connection.headers
         self._client = client
         self._connection = connection
+        self._hang_up = hang_up
         self._is_closed = False
 
     async def read(self) -> bytes:
@@ -77,7 +86,32 @@ class UpstreamAnswer:
         """A whole answer's connection is kept for the next call; any other is closed now."""
         if not self._is_closed:
             self._is_closed = True
+            self._hang_up.detach()
             self._client.give_back(self._connection)
+
+
+class HangUp:
+    """Ends a call's upstream side from outside, whatever it is doing at that moment."""
+
+    __slots__ = ("_connection", "is_pulled")
+
+    def __init__(self) -> None:
+        self.is_pulled = False
+        self._connection: Connection | None = None
+
+    def attach(self, connection: Connection) -> None:
+        self._connection = connection
+        if self.is_pulled:
+            connection.abort()
+
+    def detach(self) -> None:
+        """The connection is about to serve another call."""
+        self._connection = None
+
+    def pull(self) -> None:
+        self.is_pulled = True
+        if self._connection is not None:
+            self._connection.abort()
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,7 +134,13 @@ class UpstreamClient:
         self._open: set[Connection] = set()
 
     async def open(
-        self, request: UpstreamRequest, route: Route, *, mode: str, timeouts: Timeouts
+        self,
+        request: UpstreamRequest,
+        route: Route,
+        *,
+        mode: str,
+        timeouts: Timeouts,
+        hang_up: HangUp | None = None,
     ) -> UpstreamAnswer:
         """Send, and wait for status and headers. Raises UpstreamFailed or WrongMode.
 
@@ -113,28 +153,36 @@ class UpstreamClient:
         headers = {**dict(target.fixed_headers), **request.headers}
         data = request_bytes(target.path, target.host_header, headers, request.body)
         started = asyncio.get_running_loop().time()
+        hang_up = hang_up or HangUp()
         connection = self._pool.take(target.origin, started)
         if connection is not None:
             try:
-                return await self._exchange(connection, data, timeouts, started)
+                return await self._exchange(connection, data, timeouts, started, hang_up)
             except UpstreamFailed as failed:
                 if failed.failure is not Failure.CUT or connection.has_received:
                     raise
         connection = await self._connect(target.origin, timeouts.connect_s)
-        return await self._exchange(connection, data, timeouts, started)
+        return await self._exchange(connection, data, timeouts, started, hang_up)
 
     async def _exchange(
-        self, connection: Connection, data: bytes, timeouts: Timeouts, started: float
+        self,
+        connection: Connection,
+        data: bytes,
+        timeouts: Timeouts,
+        started: float,
+        hang_up: HangUp,
     ) -> UpstreamAnswer:
         self._open.add(connection)
         try:
             connection.begin(data, timeouts, started)
+            hang_up.attach(connection)
             await connection.head()
         except BaseException:  # also a cancellation: nothing stays open upstream
+            hang_up.detach()
             connection.abort()
             self.give_back(connection)
             raise
-        return UpstreamAnswer(self, connection)
+        return UpstreamAnswer(self, connection, hang_up)
 
     def give_back(self, connection: Connection) -> None:
         self._open.discard(connection)
@@ -194,13 +242,9 @@ async def _addresses(origin: Origin, timeout_s: float) -> list[str]:
         async with asyncio.timeout(timeout_s):
             found = await loop.getaddrinfo(origin.host, origin.port, type=socket.SOCK_STREAM)
     except TimeoutError as error:
-        raise UpstreamFailed(
-            Failure.TIMEOUT, "Its name was not found in time."
-        ) from error
+        raise UpstreamFailed(Failure.TIMEOUT, "Its name was not found in time.") from error
     except (OSError, UnicodeError) as error:
-        raise UpstreamFailed(
-            Failure.CONNECT, f"Its name was not found: {error}."
-        ) from error
+        raise UpstreamFailed(Failure.CONNECT, f"Its name was not found: {error}.") from error
     addresses = [str(entry[4][0]) for entry in found]
     if not origin.may_be_private:
         addresses = [address for address in addresses if is_public(address)]
@@ -233,10 +277,10 @@ def client() -> UpstreamClient:
 
 
 async def open_answer(
-    request: UpstreamRequest, route: Route, *, mode: str, timeouts: Timeouts
+    request: UpstreamRequest, route: Route, *, mode: str, timeouts: Timeouts, hang_up: HangUp
 ) -> UpstreamAnswer:
     """Send `request` by `route`. Raises UpstreamFailed or WrongMode."""
-    return await client().open(request, route, mode=mode, timeouts=timeouts)
+    return await client().open(request, route, mode=mode, timeouts=timeouts, hang_up=hang_up)
 
 
 async def close_client() -> None:

@@ -1,0 +1,1 @@
+"""What clients may call under /v1: one file per client protocol."""
