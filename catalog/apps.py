@@ -1,4 +1,4 @@
-"""The catalog app."""
+"""The catalog application: what is sold, by whom it is served, and for how much."""
 
 from django.apps import AppConfig
 
