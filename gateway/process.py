@@ -101,7 +101,8 @@ class Process:
         deadline = time.monotonic() + self.limits.start_within_s
         while not thread.is_ready.is_set():
             if time.monotonic() > deadline:
-                thread.stop()
+                self._is_stopping = True
+                await asyncio.to_thread(self._close_threads)
                 raise NotReady
             await asyncio.sleep(0.01)
         self.settler.start()
