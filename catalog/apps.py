@@ -1,4 +1,4 @@
-"""The catalog application: what is sold, by whom it is served, and for how much."""
+"""The catalog app."""
 
 from django.apps import AppConfig
 

@@ -1,330 +1,254 @@
-"""Tables of the catalog: providers, hosts, models and the routes between them.
+"""Tables of the catalog: who makes models, who serves them, under which names, at which prices.
 
-`seeded` keeps what the loader wrote last, field by field: a value that differs from it was edited
-by a person and is left alone. Prices are in price_models.py.
+Money is whole nano-USD. Prices are never edited: a change is a new version (`editing.py`).
 """
 
-from django.contrib.postgres.fields import ArrayField
 from django.db import models
+from django.db.models import F, Q
 from django.db.models.functions import Now
-from django.utils.translation import gettext_lazy as _
-
-from catalog.price_models import Author, PriceRate, PriceVersion
-
-__all__ = [
-    "Author",
-    "CatalogNumber",
-    "Category",
-    "Holiday",
-    "Host",
-    "HostCredential",
-    "Mode",
-    "Model",
-    "ModelName",
-    "PriceRate",
-    "PriceVersion",
-    "Provider",
-    "Route",
-]
-
-
-class Mode(models.TextChoices):
-    SANDBOX = "SANDBOX", _("Sandbox")
-    LIVE = "LIVE", _("Live")
 
 
 class Category(models.TextChoices):
-    CHAT = "CHAT", _("Chat")
-    IMAGE = "IMAGE", _("Image")
-    VIDEO = "VIDEO", _("Video")
-    AUDIO = "AUDIO", _("Audio")
-    EMBEDDING = "EMBEDDING", _("Embedding")
+    CHAT = "chat", "Chat"
+    IMAGE = "image", "Image"
+    VIDEO = "video", "Video"
+    AUDIO = "audio", "Audio"
+    EMBEDDING = "embedding", "Embedding"
+
+
+class Status(models.TextChoices):
+    ACTIVE = "active", "Active"
+    DEPRECATED = "deprecated", "Deprecated"
+    RETIRED = "retired", "Retired"
 
 
 class Provider(models.Model):
     """Who makes models."""
 
-    slug = models.SlugField(_("slug"), unique=True)
-    name = models.CharField(_("name"), max_length=100)
-    author_prefixes = ArrayField(
-        models.CharField(max_length=64),
-        verbose_name=_("author prefixes"),
-        default=list,
-        blank=True,
-        help_text=_("What may stand before the slash of a model's name."),
+    slug = models.SlugField(max_length=40, unique=True)
+    name = models.CharField(max_length=80)
+    author_prefixes = models.JSONField(
+        default=list, help_text="Prefixes such as openai/ that may stand before a name."
     )
-    direct_host = models.CharField(_("own host"), max_length=50, blank=True)
-    regional_hosts = ArrayField(models.CharField(max_length=50), default=list, blank=True)
-    alternate_hosts = ArrayField(models.CharField(max_length=50), default=list, blank=True)
-    note = models.TextField(_("note"), blank=True)
-    seeded = models.JSONField(default=dict, editable=False)
-
-    class Meta:
-        verbose_name = _("provider")
-        verbose_name_plural = _("providers")
+    note = models.TextField(blank=True, default="")
+    seed_fingerprint = models.CharField(max_length=64, blank=True, default="", editable=False)
 
     def __str__(self) -> str:
         return self.name
 
 
 class Host(models.Model):
-    """Where calls are sent: an address, how to authenticate there, and the protocols it speaks."""
+    """Where calls are sent: the maker itself, a cloud or a reseller. Each belongs to one mode."""
 
-    class Kind(models.TextChoices):
-        DIRECT = "DIRECT", _("The maker")
-        REGIONAL = "REGIONAL", _("The maker, another region")
-        CLOUD = "CLOUD", _("Cloud")
-        INFERENCE = "INFERENCE", _("Inference host")
-        AGGREGATOR = "AGGREGATOR", _("Aggregator")
-        SANDBOX = "SANDBOX", _("Stand-in")
+    class Mode(models.TextChoices):
+        SANDBOX = "sandbox", "Sandbox"
+        LIVE = "live", "Live"
 
-    slug = models.SlugField(_("slug"), unique=True)
-    name = models.CharField(_("name"), max_length=100)
-    kind = models.CharField(_("kind"), max_length=16, choices=Kind)
-    mode = models.CharField(_("mode"), max_length=8, choices=Mode, default=Mode.LIVE)
+    slug = models.SlugField(max_length=40, unique=True)
+    name = models.CharField(max_length=80)
+    mode = models.CharField(max_length=8, choices=Mode)
+    kind = models.CharField(
+        max_length=20, help_text="direct, regional, cloud, inference, aggregator or sandbox."
+    )
     base_url = models.CharField(
-        _("base URL"),
-        max_length=255,
-        help_text=_("A {name} in it is filled from the credential's settings."),
+        max_length=300,
+        help_text="Without a slash at the end; {name} is filled in from the settings below.",
     )
-    base_url_templates = ArrayField(
-        models.CharField(max_length=255),
-        verbose_name=_("other base URLs"),
-        default=list,
-        blank=True,
+    base_url_templates = models.JSONField(default=list, blank=True)
+    url_values = models.JSONField(
+        default=dict, blank=True, help_text="What {region}, {resource} … in the address stand for."
     )
-    backup_url = models.CharField(_("backup URL"), max_length=255, blank=True)
-    auth_header = models.CharField(_("header of the credential"), max_length=64)
-    auth_scheme = models.CharField(
-        _("scheme"), max_length=32, blank=True, help_text=_("Such as Bearer. Empty: the bare key.")
-    )
-    auth_note = models.CharField(_("about authentication"), max_length=255, blank=True)
-    auth_variable = models.CharField(_("usual variable name"), max_length=64, blank=True)
-    extra_headers = models.JSONField(_("extra headers"), default=dict, blank=True)
-    apis = models.JSONField(
-        _("protocols"), default=dict, blank=True, help_text=_("Protocol: method and path.")
-    )
-    quirks = models.JSONField(
-        _("quirks"), default=dict, blank=True, help_text=_("Flags that adapters read.")
-    )
-    currency = models.CharField(_("currency"), max_length=3, default="USD")
-    region = models.CharField(_("region"), max_length=64, blank=True)
-    regions = ArrayField(models.CharField(max_length=64), default=list, blank=True)
-    is_enabled = models.BooleanField(_("enabled"), default=True)
+    auth_header = models.CharField(max_length=40, default="Authorization")
+    auth_scheme = models.CharField(max_length=80, blank=True, default="Bearer")
+    auth_env = models.CharField(max_length=80, blank=True, default="")
+    extra_headers = models.JSONField(default=dict, blank=True)
+    apis = models.JSONField(default=dict, help_text="Wire protocol -> method and path.")
+    currency = models.CharField(max_length=3, default="USD")
+    regions = models.JSONField(default=list, blank=True)
+    region = models.CharField(max_length=40, blank=True, default="")
+    is_enabled = models.BooleanField(default=True)
     bills_after_hangup = models.BooleanField(
-        _("bills after a hang-up"),
         default=True,
-        help_text=_("Off: it stops billing when we hang up, so calls left by clients are cut."),
+        help_text="Off: it stops billing when we hang up, so calls are cut when the client leaves.",
     )
-    allows_private_addresses = models.BooleanField(_("may be a private address"), default=False)
-    confirmed = models.CharField(_("confirmed by"), max_length=32, blank=True)
-    source = models.CharField(_("source"), max_length=255, blank=True)
-    notes = models.TextField(_("notes"), blank=True)
-    seeded = models.JSONField(default=dict, editable=False)
-
-    class Meta:
-        verbose_name = _("host")
-        verbose_name_plural = _("hosts")
-        constraints = [
-            models.CheckConstraint(
-                condition=models.Q(mode__in=Mode.values), name="catalog_host_mode_known"
-            ),
-            models.CheckConstraint(
-                condition=models.Q(mode=Mode.SANDBOX, kind="SANDBOX")
-                | (models.Q(mode=Mode.LIVE) & ~models.Q(kind="SANDBOX")),
-                name="catalog_host_stand_in_is_sandbox",
-            ),
-        ]
+    allows_private_addresses = models.BooleanField(default=False)
+    notes = models.JSONField(default=list, blank=True)
+    source = models.TextField(blank=True, default="")
+    seed_fingerprint = models.CharField(max_length=64, blank=True, default="", editable=False)
 
     def __str__(self) -> str:
-        return self.slug
+        return self.name
 
 
 class HostCredential(models.Model):
-    """A host's secret, encrypted with CREDENTIAL_KEYS and never shown again."""
+    """The operator's key for a host, encrypted; written once, never shown again."""
 
-    host = models.ForeignKey(
-        Host, on_delete=models.PROTECT, related_name="credentials", verbose_name=_("host")
-    )
-    label = models.CharField(_("label"), max_length=64, blank=True)
-    secret = models.TextField(editable=False)
-    ending = models.CharField(_("ends in"), max_length=4, editable=False)
-    settings = models.JSONField(
-        _("settings"),
-        default=dict,
-        blank=True,
-        help_text=_("Values of the {names} in the host's URL and paths, such as region."),
-    )
-    is_enabled = models.BooleanField(_("enabled"), default=True)
-    created_by = models.CharField(_("made by"), max_length=254, blank=True, editable=False)
-    created_at = models.DateTimeField(_("made"), db_default=Now(), editable=False)
-
-    class Meta:
-        verbose_name = _("credential")
-        verbose_name_plural = _("credentials")
-        constraints = [
-            models.UniqueConstraint(
-                fields=["host"],
-                condition=models.Q(is_enabled=True),
-                name="catalog_credential_one_enabled",
-            )
-        ]
+    host = models.OneToOneField(Host, on_delete=models.PROTECT, related_name="credential")
+    secret_encrypted = models.BinaryField()
+    updated_at = models.DateTimeField(auto_now=True)
 
     def __str__(self) -> str:
-        return f"{self.host_id} …{self.ending}"
+        return f"key of {self.host_id}"
 
 
 class Model(models.Model):
-    """What is sold: a customer asks for it by its slug or any of its names."""
+    """What a customer asks for by name."""
 
-    class Status(models.TextChoices):
-        ACTIVE = "ACTIVE", _("Active")
-        DEPRECATED = "DEPRECATED", _("Deprecated")
-        RETIRED = "RETIRED", _("Retired by its maker")
-
-    class Availability(models.TextChoices):
-        DIRECT = "DIRECT", _("From its maker")
-        ALTERNATES_ONLY = "ALTERNATES_ONLY", _("From other hosts only")
-        NONE = "NONE", _("Nowhere")
-
-    slug = models.CharField(_("slug"), max_length=100, unique=True)
-    provider = models.ForeignKey(
-        Provider, on_delete=models.PROTECT, related_name="models", verbose_name=_("provider")
+    slug = models.CharField(max_length=80, unique=True)
+    name = models.CharField(max_length=120)
+    provider = models.ForeignKey(Provider, on_delete=models.PROTECT, related_name="models")
+    category = models.CharField(max_length=12, choices=Category)
+    status = models.CharField(max_length=12, choices=Status)
+    availability = models.CharField(max_length=20)
+    is_enabled = models.BooleanField(default=True)
+    released = models.CharField(max_length=10, blank=True, default="")
+    shutdown_date = models.DateField(null=True, blank=True)
+    replacement = models.CharField(max_length=80, blank=True, default="")
+    context_window = models.IntegerField(null=True, blank=True)
+    max_input_tokens = models.IntegerField(null=True, blank=True)
+    max_output_tokens = models.IntegerField(null=True, blank=True)
+    usual_output_tokens = models.IntegerField(
+        default=2000, help_text="What holds count on when a call sets no limit."
     )
-    position = models.PositiveIntegerField(_("position"), default=0)
-    name = models.CharField(_("name"), max_length=100)
-    category = models.CharField(_("category"), max_length=16, choices=Category)
-    status = models.CharField(_("status"), max_length=16, choices=Status, default=Status.ACTIVE)
-    availability = models.CharField(
-        _("availability"), max_length=16, choices=Availability, default=Availability.DIRECT
+    dimensions = models.IntegerField(null=True, blank=True)
+    input_modalities = models.JSONField(default=list)
+    output_modalities = models.JSONField(default=list)
+    features = models.JSONField(default=list)
+    price_status = models.CharField(max_length=20, blank=True, default="")
+    facts = models.JSONField(
+        default=dict, blank=True, help_text="Sources, notes and other facts of the record."
     )
-    is_enabled = models.BooleanField(_("enabled"), default=False)
-    released = models.CharField(_("released"), max_length=10, blank=True)
-    is_release_approximate = models.BooleanField(_("release is approximate"), default=False)
-    shutdown_date = models.DateField(_("shutdown"), null=True, blank=True)
-    shutdown_source = models.CharField(_("who says so"), max_length=255, blank=True)
-    is_shutdown_upper_bound = models.BooleanField(_("ended on or before"), default=False)
-    replacement = models.ForeignKey(
-        "self", on_delete=models.PROTECT, null=True, blank=True, verbose_name=_("replacement")
-    )
-    context_window = models.PositiveIntegerField(_("context window"), null=True, blank=True)
-    max_input_tokens = models.PositiveIntegerField(_("most input"), null=True, blank=True)
-    max_output_tokens = models.PositiveIntegerField(_("most output"), null=True, blank=True)
-    usual_output_tokens = models.PositiveIntegerField(
-        _("usual output"),
-        null=True,
-        blank=True,
-        help_text=_("A high percentile; empty: a default that depends on the limits."),
-    )
-    dimensions = models.PositiveIntegerField(_("embedding size"), null=True, blank=True)
-    input_modalities = ArrayField(models.CharField(max_length=16), default=list, blank=True)
-    output_modalities = ArrayField(models.CharField(max_length=16), default=list, blank=True)
-    features = ArrayField(models.CharField(max_length=32), default=list, blank=True)
-    price_status = models.CharField(_("price status"), max_length=16, blank=True)
-    sources = ArrayField(models.TextField(), default=list, blank=True)
-    note = models.TextField(_("note"), blank=True)
-    seeded = models.JSONField(default=dict, editable=False)
+    position = models.IntegerField(default=0)
+    seed_fingerprint = models.CharField(max_length=64, blank=True, default="", editable=False)
 
     class Meta:
-        verbose_name = _("model")
-        verbose_name_plural = _("models")
+        indexes = [models.Index("provider", "category", name="catalog_model_by_provider")]
 
     def __str__(self) -> str:
         return self.slug
 
 
 class ModelName(models.Model):
-    """One name under the resolver's rule, and every spelling of it that was given."""
+    """A spelling that means a model; `key` is its normalised form, which means one model only."""
 
-    name = models.CharField(
-        _("name"), max_length=100, unique=True, help_text=_("Lower case, with - for . and _.")
-    )
-    spellings = ArrayField(
-        models.CharField(max_length=100), verbose_name=_("spellings"), default=list
-    )
-    model = models.ForeignKey(
-        Model, on_delete=models.PROTECT, related_name="names", verbose_name=_("model")
-    )
-    author = models.CharField(_("from"), max_length=8, choices=Author, default=Author.ADMIN)
-
-    class Meta:
-        verbose_name = _("name")
-        verbose_name_plural = _("names")
+    model = models.ForeignKey(Model, on_delete=models.CASCADE, related_name="names")
+    name = models.CharField(max_length=160, unique=True)
+    key = models.CharField(max_length=160, db_index=True)
 
     def __str__(self) -> str:
         return self.name
 
 
 class Route(models.Model):
-    """One way to serve a model: a host, the protocol to speak and the name it knows."""
+    """One way to serve a model: a host, its wire protocol, and the name that it knows."""
+
+    model = models.ForeignKey(Model, on_delete=models.PROTECT, related_name="routes")
+    host = models.ForeignKey(Host, on_delete=models.PROTECT, related_name="routes")
+    protocol = models.CharField(max_length=40)
+    path = models.CharField(max_length=200, blank=True, default="")
+    upstream_id = models.CharField(max_length=160)
+    is_direct = models.BooleanField(default=False)
+    is_enabled = models.BooleanField(default=True)
+    quirks = models.JSONField(default=dict, blank=True)
+    context_window = models.IntegerField(null=True, blank=True)
+    max_output_tokens = models.IntegerField(null=True, blank=True)
+    weight = models.IntegerField(default=100)
+    priority = models.IntegerField(default=0, help_text="Smaller is tried first.")
+    shutdown_date = models.DateField(null=True, blank=True)
+    as_of = models.DateField(null=True, blank=True)
+    source = models.TextField(blank=True, default="")
+    seed_fingerprint = models.CharField(max_length=64, blank=True, default="", editable=False)
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint("model", "host", "upstream_id", name="catalog_route_once"),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.upstream_id} at {self.host_id}"
+
+
+class PriceVersion(models.Model):
+    """A price from a moment on: the list price of a model, or what a route costs us."""
+
+    class Origin(models.TextChoices):
+        SEED = "SEED", "Catalog data"
+        HISTORY = "HISTORY", "Earlier price"
+        ANNOUNCED = "ANNOUNCED", "Announced change"
+        ADMIN = "ADMIN", "Operator"
 
     model = models.ForeignKey(
-        Model, on_delete=models.PROTECT, related_name="routes", verbose_name=_("model")
+        Model, null=True, blank=True, on_delete=models.PROTECT, related_name="prices"
     )
-    host = models.ForeignKey(
-        Host, on_delete=models.PROTECT, related_name="routes", verbose_name=_("host")
+    route = models.ForeignKey(
+        Route, null=True, blank=True, on_delete=models.PROTECT, related_name="costs"
     )
-    protocol = models.CharField(_("protocol"), max_length=32)
-    upstream_id = models.CharField(_("name upstream"), max_length=128)
-    quirks = models.JSONField(
-        _("quirks"), default=dict, blank=True, help_text=_("Added to those of the host.")
+    valid_from = models.DateTimeField()
+    origin = models.CharField(max_length=12, choices=Origin)
+    author = models.CharField(max_length=254, blank=True, default="")
+    reason = models.CharField(max_length=500, blank=True, default="")
+    service_tiers = models.JSONField(
+        default=dict, blank=True, help_text="Name -> factor, as decimal text."
     )
-    context_window = models.PositiveIntegerField(
-        _("context window"), null=True, blank=True, help_text=_("Where smaller than the model's.")
+    surcharges = models.JSONField(default=list, blank=True)
+    windows = models.JSONField(
+        default=list,
+        blank=True,
+        help_text="Time windows in UTC that rates with a window name belong to.",
     )
-    max_output_tokens = models.PositiveIntegerField(_("most output"), null=True, blank=True)
-    weight = models.PositiveIntegerField(_("weight"), default=100)
-    priority = models.PositiveIntegerField(
-        _("priority"), default=0, help_text=_("Smaller is tried first.")
+    native = models.JSONField(
+        null=True, blank=True, help_text="The maker's own figures in another currency."
     )
-    is_enabled = models.BooleanField(_("enabled"), default=False)
-    shutdown_date = models.DateField(_("shutdown"), null=True, blank=True)
-    price_status = models.CharField(_("price status"), max_length=16, blank=True)
-    source = models.TextField(_("source"), blank=True)
-    seeded = models.JSONField(default=dict, editable=False)
+    facts = models.JSONField(
+        default=dict, blank=True, help_text="Basis, discount and seed fields of a list price."
+    )
+    fingerprint = models.CharField(max_length=64, editable=False)
+    created_at = models.DateTimeField(db_default=Now(), editable=False)
 
     class Meta:
-        verbose_name = _("route")
-        verbose_name_plural = _("routes")
         constraints = [
-            models.UniqueConstraint(
-                fields=["model", "host", "protocol", "upstream_id"], name="catalog_route_unique"
-            )
+            models.CheckConstraint(
+                condition=Q(model__isnull=True) ^ Q(route__isnull=True),
+                name="catalog_price_of_model_or_route",
+            ),
+        ]
+        indexes = [
+            models.Index("model", F("valid_from").desc(), name="catalog_price_of_model"),
+            models.Index("route", F("valid_from").desc(), name="catalog_price_of_route"),
         ]
 
     def __str__(self) -> str:
-        return f"{self.model_id} at {self.host_id} as {self.upstream_id}"
+        return f"{self.origin} price {self.pk}"
 
 
-class Holiday(models.Model):
-    """A day that price windows treat like a weekend, in the calendar's own time zone."""
+class PriceRate(models.Model):
+    """One figure of a price version: a dimension, the unit it is for, and where it holds."""
 
-    calendar = models.CharField(_("calendar"), max_length=32)
-    day = models.DateField(_("day"))
-    is_enabled = models.BooleanField(_("enabled"), default=True)
+    version = models.ForeignKey(PriceVersion, on_delete=models.CASCADE, related_name="rates")
+    dimension = models.CharField(
+        max_length=40, help_text="A token bucket, or image, video, minute …"
+    )
+    unit = models.CharField(
+        max_length=20,
+        help_text="mtok, image, megapixel, second, clip, minute, mchar, request, 1k_searches …",
+    )
+    above_input_tokens = models.IntegerField(
+        default=0, help_text="Holds when the input is longer than this."
+    )
+    window = models.CharField(
+        max_length=20, blank=True, default="", help_text="Name of a time window."
+    )
+    details = models.JSONField(
+        default=dict, blank=True, help_text="Size, quality, resolution and the like."
+    )
+    amount_nano_usd = models.BigIntegerField()
 
     class Meta:
-        verbose_name = _("holiday")
-        verbose_name_plural = _("holidays")
         constraints = [
-            models.UniqueConstraint(fields=["calendar", "day"], name="catalog_holiday_unique")
+            models.CheckConstraint(
+                condition=Q(amount_nano_usd__gte=0), name="catalog_rate_not_negative"
+            ),
         ]
 
     def __str__(self) -> str:
-        return f"{self.calendar} {self.day}"
-
-
-class CatalogNumber(models.Model):
-    """The number of the newest state of the catalog: one row, raised with every edit."""
-
-    number = models.BigIntegerField(default=0)
-
-    class Meta:
-        verbose_name = _("catalog number")
-        verbose_name_plural = _("catalog numbers")
-        constraints = [
-            models.CheckConstraint(condition=models.Q(id=1), name="catalog_number_one_row")
-        ]
-
-    def __str__(self) -> str:
-        return str(self.number)
+        return f"{self.dimension} {self.amount_nano_usd}/{self.unit}"
