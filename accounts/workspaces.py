@@ -6,17 +6,15 @@ Everyone has one workspace for now; joining others comes with invitations.
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import wraps
-from typing import Any
+from typing import Concatenate, ParamSpec, cast
 
 from django.contrib.auth.decorators import login_required
-from django.core.exceptions import PermissionDenied
 from django.db import transaction
 from django.http import HttpRequest, HttpResponseBase
-from django.utils.translation import gettext
 
 from accounts.models import Membership, Role, User, Workspace
 
-View = Callable[..., HttpResponseBase]
+P = ParamSpec("P")
 
 KEY_MAKERS = frozenset({Role.OWNER, Role.ADMIN, Role.DEVELOPER})
 PAYERS = frozenset({Role.OWNER, Role.ADMIN, Role.BILLING})
@@ -69,19 +67,45 @@ def create_workspace_for(*, user: User) -> WorkspaceView:
     return _view(membership)
 
 
-def workspace_required(view: View) -> View:
-    """A view for signed-in members: sets `request.workspace`, a WorkspaceView."""
+class WorkspaceRequest(HttpRequest):
+    """A request of a signed-in person, inside their workspace."""
+
+    user: User
+    workspace: WorkspaceView
+
+
+def workspace_required(
+    view: Callable[Concatenate[WorkspaceRequest, P], HttpResponseBase],
+) -> Callable[Concatenate[HttpRequest, P], HttpResponseBase]:
+    """Let only signed-in people in, and set `request.workspace`.
+
+    People made by a command have no workspace before their first visit; they get one here.
+    """
 
     @wraps(view)
-    @login_required
-    def guarded(request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
-        try:
-            request.workspace = workspace_of(user_id=request.user.pk)  # type: ignore[attr-defined]
-        except NoWorkspaceError as error:
-            raise PermissionDenied(gettext("You are no member of any workspace.")) from error
-        return view(request, *args, **kwargs)
+    def inside(request: HttpRequest, *args: P.args, **kwargs: P.kwargs) -> HttpResponseBase:
+        entered = cast("WorkspaceRequest", request)
+        entered.workspace = current_workspace(request)
+        return view(entered, *args, **kwargs)
 
-    return guarded
+    return cast(
+        "Callable[Concatenate[HttpRequest, P], HttpResponseBase]",
+        login_required(inside),
+    )
+
+
+def current_workspace(request: HttpRequest) -> WorkspaceView:
+    """The workspace of the request's signed-in user, looked up once a request."""
+    known: WorkspaceView | None = getattr(request, "workspace", None)
+    if known is not None:
+        return known
+    user = cast("User", request.user)
+    try:
+        workspace = workspace_of(user_id=user.pk)
+    except NoWorkspaceError:
+        workspace = create_workspace_for(user=user)
+    request.workspace = workspace  # type: ignore[attr-defined]  # kept for this request
+    return workspace
 
 
 def _view(membership: Membership) -> WorkspaceView:

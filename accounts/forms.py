@@ -1,0 +1,31 @@
+"""Forms of accounts."""
+
+from typing import cast
+
+from allauth.account.forms import SignupForm
+from django import forms
+from django.db import transaction
+from django.http import HttpRequest
+from django.utils.translation import gettext_lazy as _
+
+from accounts.models import ApiKey, User
+
+
+class SignUpForm(SignupForm):  # type: ignore[misc]  # allauth ships no types
+    """allauth's form: user, e-mail address and workspace are made together or not at all."""
+
+    def save(self, request: HttpRequest) -> User:
+        with transaction.atomic():
+            return cast("User", super().save(request))
+
+
+class NewKeyForm(forms.Form):
+    name = forms.CharField(
+        label=_("Name"),
+        max_length=ApiKey._meta.get_field("name").max_length,  # noqa: SLF001  (Django's public API)
+        help_text=_("Where the key will be used, such as “laptop” or “production”."),
+        widget=forms.TextInput(attrs={"autocomplete": "off", "placeholder": _("production")}),
+    )
+
+    def clean_name(self) -> str:
+        return " ".join(self.cleaned_data["name"].split())
