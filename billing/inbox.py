@@ -103,7 +103,7 @@ def due(*, now: datetime, limit: int) -> list[int]:
 
 def wait_after(*, attempts: int) -> timedelta:
     """How long until the next attempt: 30 s, doubling to an hour."""
-    return min(FIRST_RESCAN * 2 ** min(attempts - 1, 10), LONGEST_WAIT)
+    return min(FIRST_RESCAN * (1 << min(attempts - 1, 10)), LONGEST_WAIT)
 
 
 def _kept(headers: Mapping[str, str]) -> dict[str, str]:

@@ -27,7 +27,7 @@ class ReadOnly:
         return False
 
 
-class HistoryInline(ReadOnly, TabularInline):
+class HistoryInline(ReadOnly, TabularInline):  # type: ignore[misc]  # unfold has no types
     model = TopUpEvent
     fields = ("at", "before", "after", "source", "note")
     readonly_fields = fields
@@ -35,7 +35,7 @@ class HistoryInline(ReadOnly, TabularInline):
     extra = 0
 
 
-class ReferenceInline(ReadOnly, TabularInline):
+class ReferenceInline(ReadOnly, TabularInline):  # type: ignore[misc]  # unfold has no types
     model = ProviderReference
     fields = ("provider", "reference", "seen_at")
     readonly_fields = fields
@@ -44,7 +44,7 @@ class ReferenceInline(ReadOnly, TabularInline):
 
 
 @admin.register(TopUp)
-class TopUpAdmin(ReadOnly, ModelAdmin):
+class TopUpAdmin(ReadOnly, ModelAdmin):  # type: ignore[misc]  # unfold has no types
     list_display = ("public_id", "workspace", "credit", "provider", "mode", "state", "created_at")
     list_filter = ("state", "provider", "mode")
     search_fields = ("public_id", "reference", "references__reference", "user__email")
@@ -60,7 +60,7 @@ class TopUpAdmin(ReadOnly, ModelAdmin):
 
 
 @admin.register(WebhookEvent)
-class WebhookEventAdmin(ReadOnly, ModelAdmin):
+class WebhookEventAdmin(ReadOnly, ModelAdmin):  # type: ignore[misc]  # unfold has no types
     list_display = ("received_at", "provider", "kind", "event_id", "status", "attempts", "error")
     list_filter = ("status", "provider", "kind")
     search_fields = ("event_id",)

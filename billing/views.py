@@ -1,17 +1,17 @@
 """The wallet's pages: balance and history, starting a top-up, and what became of it."""
 
-from typing import Any
 from uuid import UUID
 
 from django.contrib import messages
-from django.http import Http404, HttpRequest, HttpResponse, HttpResponseBase
+from django.core.exceptions import PermissionDenied
+from django.http import Http404, HttpResponse, HttpResponseBase
 from django.shortcuts import redirect, render
 from django.utils import timezone
 from django.utils.translation import gettext as _
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_GET, require_POST
 
-from accounts.workspaces import WorkspaceView, workspace_required
+from accounts.workspaces import WorkspaceRequest, workspace_required
 from billing import queries, tasks, topups
 from billing.forms import TopUpForm
 from billing.movements import latest_movements
@@ -21,13 +21,6 @@ from billing.topup_queries import NoSuchTopUp, TopUpView, get_top_up, list_top_u
 from billing.topup_states import NotThisPayment
 
 ROWS = 20
-
-
-class WorkspaceRequest(HttpRequest):
-    """What `workspace_required` hands to a view."""
-
-    workspace: WorkspaceView
-    htmx: Any
 
 
 @require_GET
@@ -42,6 +35,7 @@ def wallet(request: WorkspaceRequest) -> HttpResponseBase:
 @workspace_required
 def start_top_up(request: WorkspaceRequest) -> HttpResponseBase:
     """Record the top-up and send the customer to the provider's page."""
+    _require_payer(request)
     form = TopUpForm(request.POST, providers=ready_providers())
     if not form.is_valid():
         return _wallet_page(request, form, status=422)
@@ -66,7 +60,7 @@ def top_up(request: WorkspaceRequest, public_id: UUID) -> HttpResponseBase:
     view = _get(request, public_id)
     if view.is_open and topups.may_ask_now(topup_id=view.id, now=timezone.now()):
         tasks.enqueue(tasks.check_top_up, view.id)
-    template = "billing/_top_up_state.html" if request.htmx else "billing/top_up.html"
+    template = "billing/_top_up_state.html" if _is_poll(request) else "billing/top_up.html"
     return render(request, template, {"top_up": view, "has_left": "left" in request.GET})
 
 
@@ -74,6 +68,7 @@ def top_up(request: WorkspaceRequest, public_id: UUID) -> HttpResponseBase:
 @workspace_required
 def cancel_top_up(request: WorkspaceRequest, public_id: UUID) -> HttpResponseBase:
     """Close the pay page of a top-up that the customer gave up."""
+    _require_payer(request)
     _get(request, public_id)
     try:
         topups.cancel(workspace_id=request.workspace.id, public_id=public_id, now=timezone.now())
@@ -84,8 +79,16 @@ def cancel_top_up(request: WorkspaceRequest, public_id: UUID) -> HttpResponseBas
     return redirect("top_up", public_id=public_id)
 
 
+def _require_payer(request: WorkspaceRequest) -> None:
+    if not request.workspace.may_pay:
+        raise PermissionDenied(_("Your role in this workspace does not pay."))
+
+
+def _is_poll(request: WorkspaceRequest) -> bool:
+    return request.headers.get("HX-Request") == "true"
+
+
 def _purchase(request: WorkspaceRequest, form: TopUpForm) -> topups.Purchase:
-    assert request.user.pk is not None
     return topups.Purchase(
         workspace_id=request.workspace.id,
         user_id=request.user.pk,
@@ -107,6 +110,7 @@ def _wallet_page(request: WorkspaceRequest, form: TopUpForm, *, status: int = 20
     own_wallet = queries.wallet_of(workspace_id=request.workspace.id)
     context = {
         "wallet": own_wallet,
+        "may_pay": request.workspace.may_pay,
         "form": form,
         "providers": providers,
         "top_ups": list_top_ups(workspace_id=request.workspace.id, limit=ROWS),

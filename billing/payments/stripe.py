@@ -9,7 +9,7 @@ import re
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, TypeGuard
 
 import stripe
 from django.conf import settings
@@ -167,12 +167,12 @@ def _event_of(event: Mapping[str, Any]) -> VerifiedEvent:
     order = metadata.get("topup") if isinstance(metadata, dict) else None
     name = thing.get("id")
     names = (name, thing.get("payment_intent"), thing.get("latest_charge"))
-    is_session = kind.startswith(EVENTS[0]) and _is_name(name)
+    is_session = kind.startswith(EVENTS[0])
     return VerifiedEvent(
         event_id=event_id,
         kind=kind,
         is_about_payment=kind.startswith(EVENTS),
-        reference=name if is_session else "",
+        reference=name if is_session and _is_name(name) else "",
         order=order if _is_name(order) else "",
         references=tuple(name for name in names if _is_name(name)),
     )
@@ -198,7 +198,7 @@ def _is_signed(raw: bytes, header: str, secret: str) -> bool:
     return bool(moment <= time.time() + TOLERANCE_S)
 
 
-def _is_name(value: object) -> bool:
+def _is_name(value: object) -> TypeGuard[str]:
     return isinstance(value, str) and NAME.fullmatch(value) is not None
 
 

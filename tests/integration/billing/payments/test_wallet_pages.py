@@ -5,6 +5,7 @@ from uuid import uuid4
 import pytest
 from django.test import Client
 
+from accounts.models import Membership, Role
 from billing.payment_models import TopUp, TopUpState
 from tests.integration.billing.payments.conftest import make_customer
 
@@ -189,3 +190,14 @@ class TestReturn:
 
     def test_a_get_cancels_nothing(self, browser, customer, stripe):
         assert browser.get(page_of(customer.start()) + "cancel/").status_code == 405
+
+
+class TestRoles:
+    def test_who_does_not_pay_can_only_look(self, browser, customer, stripe):
+        topup = customer.start()
+        Membership.objects.filter(user=customer.user).update(role=Role.DEVELOPER)
+
+        assert "top-up-form" not in browser.get("/wallet/").content.decode()
+        assert browser.post("/wallet/top-up/", form()).status_code == 403
+        assert browser.post(page_of(topup) + "cancel/").status_code == 403
+        assert browser.get(page_of(topup)).status_code == 200
