@@ -18,8 +18,8 @@ from tokenmix_site.local.stores import die_with_parent
 
 ROOT = Path(__file__).resolve().parents[2]
 HEALTHY_WITHIN_S = 90
-STOP_WITHIN_S = 60
-GREETING = "Ctrl-C stops everything."
+STOP_WITHIN_S = 75
+GREETING = "Ctrl-C stops everything"
 # What the supervisor decides by itself unless it is told: tests want its own decision.
 DECIDED = ("DATABASE_URL", "REDIS_URL", "SECRET_KEY", "CREDENTIAL_KEYS", "DJANGO_SETTINGS_MODULE")
 

@@ -19,6 +19,7 @@ from typing import IO
 from tokenmix_site.local.stores import die_with_parent
 
 POLL_S = 0.2
+STOP_POLL_S = 0.02
 KILLED_WITHIN_S = 5
 COLOURS = {"app": 36, "sandbox": 35, "worker": 32, "beat": 33, "prepare": 34}
 
@@ -48,6 +49,7 @@ class Family:
     environ: Mapping[str, str]
     folder: Path
     keep_open: Sequence[int] = ()
+    is_hurried: bool = False
     _running: list["Running"] = field(default_factory=list)
 
     def start(self, child: Child) -> None:
@@ -59,7 +61,7 @@ class Family:
         try:
             code = running.process.wait()
         finally:
-            running.stop()
+            running.stop(self)
         if code:
             raise ChildEndedError(child.name, code)
 
@@ -76,9 +78,14 @@ class Family:
             time.sleep(POLL_S)
 
     def stop(self) -> None:
+        """End all, one after the other, so that the first can still use what the last serves."""
         for running in self._running:
-            running.stop()
+            running.stop(self)
         self._running.clear()
+
+    def hurry(self) -> None:
+        """Wait for nobody any more: who has not ended is killed."""
+        self.is_hurried = True
 
     def _spawn(self, child: Child) -> "Running":
         process = subprocess.Popen(  # noqa: S603  (our own commands)
@@ -106,12 +113,15 @@ class Running:
     process: subprocess.Popen[bytes]
     relay: threading.Thread
 
-    def stop(self) -> None:
+    def stop(self, family: Family) -> None:
         """End it and everything of its group: asked first, killed when it takes too long."""
+        deadline = time.monotonic() + self.child.stop_within_s
         if self.process.poll() is None:
             self.process.terminate()
-            with suppress(subprocess.TimeoutExpired):
-                self.process.wait(self.child.stop_within_s)
+        while self.process.poll() is None and time.monotonic() < deadline:
+            if family.is_hurried:
+                break
+            time.sleep(STOP_POLL_S)
         with suppress(ProcessLookupError, PermissionError):
             os.killpg(self.process.pid, signal.SIGKILL)
         with suppress(subprocess.TimeoutExpired):

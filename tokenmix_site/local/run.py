@@ -79,13 +79,12 @@ def _run() -> None:
         environ = environment.child_environment(
             given, data=plan.data, url=plan.url, sandbox_url=plan.sandbox_url
         )
-        stack.callback(_ignore_signals, lock)
+        family = Family(environ, environment.ROOT, keep_open=(lock.fileno,))
         _start_stores(environ, plan.data, lock, stack)
         environment.write_private(plan.data / "run.env", _own_part(environ))
-        family = Family(environ, environment.ROOT, keep_open=(lock.fileno,))
-        family.run(_prepare(plan))
         stack.callback(family.stop)
-        stack.callback(_ignore_signals, lock)
+        stack.callback(_begin_to_stop, lock, family)
+        family.run(_prepare(plan))
         for child in _children(plan):
             family.start(child)
         _wait_until_healthy(family, plan)
@@ -156,7 +155,7 @@ def _children(plan: Plan) -> list[Child]:
         Child(
             "app",
             [*uvicorn, "--port", str(plan.port), "tokenmix_site.asgi:application"],
-            stop_within_s=GRACE_S + 8,  # then the gateway settles and gives its money back
+            stop_within_s=GRACE_S + 30,  # then the gateway drains, settles, gives its money back
         ),
         Child(
             "sandbox",
@@ -209,7 +208,7 @@ def _greet(plan: Plan) -> None:
     if operator.exists():
         email, password = operator.read_text().split()
         lines.append(f"operator           {plan.url}/admin/  {email}  {password}")
-    for line in [*lines, "Ctrl-C stops everything."]:
+    for line in [*lines, "Ctrl-C stops everything; a second one does not wait for open streams."]:
         say("run", line)
 
 
@@ -217,11 +216,11 @@ def _interrupt(signum: int, frame: FrameType | None) -> None:
     raise KeyboardInterrupt
 
 
-def _ignore_signals(lock: RunLock) -> None:
-    """From here on we are stopping, which is bounded in time: a second Ctrl-C changes nothing."""
+def _begin_to_stop(lock: RunLock, family: Family) -> None:
+    """From here on a signal does not interrupt what stops; it only makes it impatient."""
     lock.set_state("stopping")
     for signum in STOP_SIGNALS:
-        signal.signal(signum, signal.SIG_IGN)
+        signal.signal(signum, lambda *_: family.hurry())
 
 
 if __name__ == "__main__":

@@ -113,6 +113,16 @@ class TestFamily:
 
         assert time.monotonic() - started < 5
 
+    def test_does_not_wait_when_hurried(self, family: Family) -> None:
+        family.start(Child("worker", STUBBORN, stop_within_s=60))
+        time.sleep(0.5)
+        started = time.monotonic()
+
+        family.hurry()
+        family.stop()
+
+        assert time.monotonic() - started < 5
+
     def test_is_out_of_reach_of_a_ctrl_c_in_the_terminal(self, family: Family) -> None:
         family.start(Child("app", SLEEP, stop_within_s=5))
 
