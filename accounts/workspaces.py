@@ -6,7 +6,7 @@ Everyone has one workspace for now; joining others comes with invitations.
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import wraps
-from typing import Concatenate, ParamSpec, cast
+from typing import Concatenate, ParamSpec, TypeVar, cast
 
 from django.contrib.auth.decorators import login_required
 from django.db import transaction
@@ -15,6 +15,7 @@ from django.http import HttpRequest, HttpResponseBase
 from accounts.models import Membership, Role, User, Workspace
 
 P = ParamSpec("P")
+R = TypeVar("R", bound=HttpRequest)
 
 KEY_MAKERS = frozenset({Role.OWNER, Role.ADMIN, Role.DEVELOPER})
 PAYERS = frozenset({Role.OWNER, Role.ADMIN, Role.BILLING})
@@ -75,7 +76,7 @@ class WorkspaceRequest(HttpRequest):
 
 
 def workspace_required(
-    view: Callable[Concatenate[WorkspaceRequest, P], HttpResponseBase],
+    view: Callable[Concatenate[R, P], HttpResponseBase],
 ) -> Callable[Concatenate[HttpRequest, P], HttpResponseBase]:
     """Let only signed-in people in, and set `request.workspace`.
 
@@ -84,9 +85,8 @@ def workspace_required(
 
     @wraps(view)
     def inside(request: HttpRequest, *args: P.args, **kwargs: P.kwargs) -> HttpResponseBase:
-        entered = cast("WorkspaceRequest", request)
-        entered.workspace = current_workspace(request)
-        return view(entered, *args, **kwargs)
+        current_workspace(request)
+        return view(cast("R", request), *args, **kwargs)
 
     return cast(
         "Callable[Concatenate[HttpRequest, P], HttpResponseBase]",
@@ -95,7 +95,7 @@ def workspace_required(
 
 
 def current_workspace(request: HttpRequest) -> WorkspaceView:
-    """The workspace of the request's signed-in user, looked up once a request."""
+    """The workspace of the request's signed-in user, looked up once and kept on the request."""
     known: WorkspaceView | None = getattr(request, "workspace", None)
     if known is not None:
         return known
