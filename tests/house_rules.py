@@ -53,7 +53,7 @@ def inexact(text: str) -> Iterator[str]:
                 yield f"line {node.lineno}: {name}"
             case ast.Attribute(attr="DecimalField" | "FloatField" as name):
                 yield f"line {node.lineno}: {name}"
-            case ast.BinOp(op=ast.Div()) if not _is_path(node):
+            case ast.BinOp(op=ast.Div()) if not (_is_path(node) or _is_duration(node.left)):
                 yield f"line {node.lineno}: a division by /, which makes a float of integers"
 
 
@@ -66,6 +66,11 @@ def _durations(tree: ast.AST) -> Iterator[ast.AST]:
                 | ast.AnnAssign(target=ast.Name(id=name), value=value)
             ) if name.lower().endswith(("_s", "timeout")) and value is not None:
                 yield from ast.walk(value)
+
+
+def _is_duration(node: ast.expr) -> bool:
+    name = getattr(node, "id", getattr(node, "attr", ""))
+    return str(name).lower().endswith("_s")
 
 
 def _is_path(node: ast.BinOp) -> bool:
