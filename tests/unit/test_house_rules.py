@@ -37,7 +37,7 @@ class TestMoney:
         ]
 
     def test_check_lets_paths_and_durations_pass(self) -> None:
-        good = 'SQL = folder / "sql"\nget(timeout=0.5)\nDELAY_S: float = 1.5\nsleep(self.delay_s / 4)\n'
+        good = 'SQL = folder / "sql"\nget(timeout=0.5)\nDELAY_S = 1.5\nsleep(self.delay_s / 4)\n'
 
         assert list(house_rules.inexact(good)) == []
 
