@@ -200,7 +200,7 @@ def rate(
 
 
 def worst_rates(*, price: Price, input_tokens: int, at: datetime) -> WorstRates:
-    """The dearest rates for a call with so much input: cache writes, windows, reasoning included."""
+    """The dearest rates of a call with so much input: cache writes, windows, reasoning too."""
     tiers = [t for t in price.tiers if input_tokens > t.above_input_tokens]
     tables = [price.rates, *(w.rates for w in price.windows), *(t.rates for t in tiers)]
     if tiers:  # a tier replaces the base rates that it names

@@ -1,0 +1,255 @@
+"""Reads of the catalog that return plain values: the gateway's snapshot and what pages show."""
+
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from decimal import Decimal
+from typing import Any
+
+from django.conf import settings
+from django.db.models import Max, Prefetch
+
+from accounts.changes import ChangeKind
+from accounts.models import Change
+from catalog.credentials import decrypt
+from catalog.models import Host, Model, ModelName, PriceRate, PriceVersion, Provider, Route
+from catalog.pricing import Bucket, Price, Tier, Window
+from catalog.records import MTOK_UNIT, holidays
+from catalog.routes import Host as HostValue
+from catalog.routes import Model as ModelValue
+from catalog.routes import Route as RouteValue
+from catalog.routes import Snapshot
+
+SPOKEN_PROTOCOLS = frozenset({"openai_chat", "anthropic_messages"})
+SEARCHES_PER_RATE = 1000
+BUCKETS = {bucket.value: bucket for bucket in Bucket}
+SHOWN_ONLY = frozenset({"image_estimate"})  # no price: what a picture usually costs
+
+
+@dataclass(frozen=True, slots=True)
+class Counts:
+    models: int
+    providers: int
+    hosts: int
+    names: int
+
+
+def counts() -> Counts:
+    """How much the catalog has; stand-in hosts are not counted."""
+    return Counts(
+        models=Model.objects.count(),
+        providers=Provider.objects.count(),
+        hosts=Host.objects.filter(mode=Host.Mode.LIVE).count(),
+        names=ModelName.objects.count(),
+    )
+
+
+def catalog_number() -> int:
+    """The number of the newest change of the catalog; 0 before the first."""
+    newest = Change.objects.filter(kind=ChangeKind.CATALOG).aggregate(newest=Max("id"))["newest"]
+    return newest or 0
+
+
+def load_snapshot() -> Snapshot:
+    """The whole catalog of this installation's mode, in a handful of queries."""
+    number = catalog_number()  # read first: a change that comes meanwhile makes us load again
+    routes = _routes_by_model()
+    rows = (
+        Model.objects.select_related("provider")
+        .prefetch_related("names", _versions("prices"))
+        .order_by("position", "id")
+    )
+    models = {row.slug: _model(row, routes.get(row.pk, ())) for row in rows}
+    names = dict(ModelName.objects.values_list("key", "model__slug"))
+    prefixes = {
+        prefix
+        for found in Provider.objects.values_list("author_prefixes", flat=True)
+        for prefix in found
+    }
+    return Snapshot(
+        number=number,
+        built_at=datetime.now(UTC),
+        models=models,
+        names=names,
+        author_prefixes=frozenset(
+            prefix.replace(".", "-").replace("_", "-") for prefix in prefixes
+        ),
+    )
+
+
+def _versions(relation: str) -> Prefetch[str]:
+    versions = PriceVersion.objects.order_by("valid_from", "id").prefetch_related("rates")
+    return Prefetch(relation, queryset=versions)
+
+
+def _routes_by_model() -> Mapping[int, tuple[RouteValue, ...]]:
+    rows = (
+        Route.objects.filter(
+            is_enabled=True,
+            host__is_enabled=True,
+            host__mode=settings.TOKENMIX_MODE,
+            host__credential__isnull=False,
+            protocol__in=SPOKEN_PROTOCOLS,
+        )
+        .exclude(path="")
+        .select_related("host__credential")
+        .prefetch_related(_versions("costs"))
+        .order_by("priority", "id")
+    )
+    hosts: dict[int, HostValue] = {}
+    found: dict[int, list[RouteValue]] = defaultdict(list)
+    for row in rows:
+        costs = tuple(price_value(version) for version in row.costs.all())
+        if not costs:
+            continue
+        host = hosts.setdefault(row.host_id, _host(row.host))
+        found[row.model_id].append(_route(row, host, costs))
+    return {model_id: tuple(routes) for model_id, routes in found.items()}
+
+
+def _host(row: Host) -> HostValue:
+    return HostValue(
+        id=row.pk,
+        slug=row.slug,
+        name=row.name,
+        mode=row.mode,
+        base_url=_filled(row.base_url, row.url_values),
+        auth_header=row.auth_header.lower(),
+        auth_scheme=row.auth_scheme,
+        extra_headers=row.extra_headers,
+        secret=decrypt(row.credential.secret_encrypted),
+        region=row.region,
+        bills_after_hangup=row.bills_after_hangup,
+        allows_private_addresses=row.allows_private_addresses,
+    )
+
+
+def _filled(template: str, values: Mapping[str, str]) -> str:
+    for name, value in values.items():
+        template = template.replace(f"{{{name}}}", value)
+    return template.rstrip("/")
+
+
+def _route(row: Route, host: HostValue, costs: tuple[Price, ...]) -> RouteValue:
+    return RouteValue(
+        id=row.pk,
+        host=host,
+        protocol=row.protocol,
+        path=row.path,
+        upstream_id=row.upstream_id,
+        quirks=row.quirks,
+        costs=costs,
+        context_window=row.context_window,
+        max_output_tokens=row.max_output_tokens,
+        weight=row.weight,
+        priority=row.priority,
+    )
+
+
+def _model(row: Model, routes: tuple[RouteValue, ...]) -> ModelValue:
+    prices = tuple(price_value(version) for version in row.prices.all())
+    return ModelValue(
+        id=row.pk,
+        slug=row.slug,
+        name=row.name,
+        provider=row.provider.slug,
+        category=row.category,
+        status=row.status,
+        aliases=tuple(name.name for name in row.names.all() if name.name != row.slug),
+        context_window=row.context_window,
+        max_output_tokens=row.max_output_tokens,
+        usual_output_tokens=row.usual_output_tokens,
+        input_modalities=frozenset(row.input_modalities),
+        output_modalities=frozenset(row.output_modalities),
+        features=frozenset(row.features),
+        prices=prices,
+        routes=routes,
+        released=row.released,
+        shutdown_date=row.shutdown_date,
+        replacement=row.replacement,
+        not_callable_because=_why_not_callable(row, prices, routes),
+    )
+
+
+def _why_not_callable(row: Model, prices: tuple[Price, ...], routes: tuple[RouteValue, ...]) -> str:
+    instead = f" Use {row.replacement}." if row.replacement else ""
+    unratable = ", ".join(prices[-1].unratable) if prices else ""
+    reasons = (
+        (not row.is_enabled, "It is switched off."),
+        (row.availability == "none", f"No host serves it any more.{instead}"),
+        (not prices, "It has no price yet."),
+        (bool(unratable), f"Its price has units that cannot be charged yet: {unratable}."),
+        (row.category != "chat", f"Calls of {row.category} models are not served yet."),
+        (not routes, "No host that serves it is set up here."),
+    )
+    return next((reason for holds, reason in reasons if holds), "")
+
+
+def price_value(version: PriceVersion) -> Price:
+    """A price version as `rate()` takes it; units it cannot charge are named."""
+    rates: dict[Bucket, int] = {}
+    tiers: dict[int, dict[Bucket, int]] = defaultdict(dict)
+    windows: dict[str, dict[Bucket, int]] = defaultdict(dict)
+    unratable: set[str] = set()
+    web_search = None
+    for rate in version.rates.all():
+        if rate.unit == MTOK_UNIT and rate.dimension in BUCKETS:
+            bucket = BUCKETS[rate.dimension]
+            table = _table(rate, rates, tiers, windows)
+            table[bucket] = rate.amount_nano_usd
+        elif rate.unit == "1k_searches":
+            web_search = rate.amount_nano_usd // SEARCHES_PER_RATE
+        elif rate.dimension not in SHOWN_ONLY:
+            unratable.add(rate.unit)
+    return Price(
+        version_id=version.pk,
+        valid_from=version.valid_from,
+        rates=rates,
+        tiers=tuple(Tier(above, found) for above, found in sorted(tiers.items())),
+        windows=_windows(version.windows, windows),
+        service_tiers={name: _ratio(text) for name, text in version.service_tiers.items()},
+        surcharges={item["key"]: _ratio(item["multiplier"]) for item in version.surcharges},
+        web_search_nano_usd=web_search,
+        unratable=tuple(sorted(unratable)),
+    )
+
+
+def _table(
+    rate: PriceRate,
+    rates: dict[Bucket, int],
+    tiers: dict[int, dict[Bucket, int]],
+    windows: dict[str, dict[Bucket, int]],
+) -> dict[Bucket, int]:
+    if rate.window:
+        return windows[rate.window]
+    return tiers[rate.above_input_tokens] if rate.above_input_tokens else rates
+
+
+def _windows(
+    definitions: Iterable[Mapping[str, Any]], rates: Mapping[str, Mapping[Bucket, int]]
+) -> tuple[Window, ...]:
+    return tuple(
+        Window(
+            name=part["name"],
+            minutes=tuple(_minutes(text) for text in part["windows_utc_mon_fri"]),
+            rates=rates[part["name"]],
+            is_all_weekend="Saturday" in part.get("also", ""),
+            holidays=holidays()
+            if "Chinese public holidays" in part.get("also", "")
+            else frozenset(),
+        )
+        for part in definitions
+        if part["name"] in rates
+    )
+
+
+def _minutes(text: str) -> tuple[int, int]:
+    """Minutes of the day of "04:00-06:00"; an end of 00:00 is midnight at the day's end."""
+    start, _, end = text.partition("-")
+    first, last = (int(part[:2]) * 60 + int(part[3:]) for part in (start, end))
+    return first, last or 24 * 60
+
+
+def _ratio(text: str) -> tuple[int, int]:
+    return Decimal(text).as_integer_ratio()
