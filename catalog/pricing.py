@@ -201,10 +201,9 @@ def rate(
 
 def worst_rates(*, price: Price, input_tokens: int, at: datetime) -> WorstRates:
     """The dearest rates of a call with so much input: cache writes, windows, reasoning too."""
-    tiers = [t for t in price.tiers if input_tokens > t.above_input_tokens]
-    tables = [price.rates, *(w.rates for w in price.windows), *(t.rates for t in tiers)]
-    if tiers:  # a tier replaces the base rates that it names
-        tables = [{**price.rates, **tiers[-1].rates}]
+    tier = _tier_rates(price, input_tokens)
+    bases = [price.rates, *({**price.rates, **window.rates} for window in price.windows)]
+    tables = [{**base, **tier} for base in bases]
     inputs = [r for table in tables for b, r in table.items() if not b.startswith("output")]
     outputs = [r for table in tables for b, r in table.items() if b.startswith("output")]
     return WorstRates(max(inputs, default=0), max(outputs, default=0))
@@ -215,10 +214,14 @@ def _rates_for(price: Price, input_tokens: int, at: datetime) -> Mapping[Bucket,
     for window in price.windows:
         if _is_inside(window, at):
             rates.update(window.rates)
-    for tier in price.tiers:  # in rising order: the highest that matches wins
-        if input_tokens > tier.above_input_tokens:
-            rates.update(tier.rates)
+    rates.update(_tier_rates(price, input_tokens))
     return rates
+
+
+def _tier_rates(price: Price, input_tokens: int) -> Mapping[Bucket, int]:
+    """Rates of the highest tier that matches; what it does not name keeps its base value."""
+    matching = [t for t in price.tiers if input_tokens > t.above_input_tokens]
+    return max(matching, key=lambda t: t.above_input_tokens).rates if matching else {}
 
 
 def _is_inside(window: Window, at: datetime) -> bool:
