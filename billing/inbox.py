@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from django.db import transaction
-from django.db.models import F
 
 from billing.payment_models import EventStatus, WebhookEvent
 from billing.payments.base import VerifiedEvent
@@ -97,7 +96,7 @@ def due(*, now: datetime, limit: int) -> list[int]:
             .select_for_update(skip_locked=True)
             .values_list("id", flat=True)[:limit]
         )
-        WebhookEvent.objects.filter(id__in=ids).update(next_try_at=F("next_try_at") + FIRST_RESCAN)
+        WebhookEvent.objects.filter(id__in=ids).update(next_try_at=now + FIRST_RESCAN)
     return ids
 
 

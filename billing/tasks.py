@@ -32,8 +32,8 @@ BATCH = 200
 BROKER_TIMEOUT_S = 1.0
 EVERY_S = 30.0
 BEAT_SCHEDULE: dict[str, dict[str, Any]] = {
-    "billing-rescan-notices": {"task": "billing.rescan_notices", "schedule": EVERY_S},
-    "billing-poll-top-ups": {"task": "billing.poll_top_ups", "schedule": EVERY_S},
+    name: {"task": name, "schedule": EVERY_S, "options": {"expires": EVERY_S}}
+    for name in ("billing.rescan_notices", "billing.poll_top_ups")
 }
 NOT_NOW = (ProviderUnavailable, ProviderRefused, NoSuchProvider)
 
