@@ -89,6 +89,7 @@ def _build() -> Site:
     from django.conf import settings
     from django.urls import path
 
+    from gateway import asgi as gateway
     from tokenmix_site.consumers import LiveConsumer
 
     socket = URLRouter([path("ws/live/", LiveConsumer.as_asgi())])
@@ -98,20 +99,12 @@ def _build() -> Site:
             "websocket": AllowedHostsOriginValidator(AuthMiddlewareStack(socket)),
         }
     )
+    api = Api(gateway.application, gateway.startup, gateway.shutdown)
     serve = settings.TOKENMIX_SERVE
     return Site(
-        api=_api() if serve in {"all", "gateway"} else None,
+        api=api if serve in {"all", "gateway"} else None,
         portal=portal if serve in {"all", "web"} else None,
     )
-
-
-def _api() -> Api | None:
-    try:
-        from gateway import asgi
-    except ImportError:
-        logger.exception("TEMPORARY: no gateway yet")
-        return None
-    return Api(asgi.application, asgi.startup, asgi.shutdown)
 
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "tokenmix_site.settings.production")

@@ -11,7 +11,7 @@ from channels.generic.websocket import AsyncJsonWebsocketConsumer
 from accounts.workspaces import workspace_of
 
 
-class LiveConsumer(AsyncJsonWebsocketConsumer):
+class LiveConsumer(AsyncJsonWebsocketConsumer):  # type: ignore[misc]  # channels ships no types
     """Joins the group of the user's workspace; whoever is not logged in is refused (403).
 
     Senders use `group_send("workspace-<id>", {"type": "live.ping", "payload": {...}})`.

@@ -53,8 +53,6 @@ def child_environment(
         "NO_PROXY": "127.0.0.1,localhost",
         "PYTHONUNBUFFERED": "1",
     }
-    if "STRIPE_SECRET_KEY" not in given:  # with the stand-in's key, the stand-in
-        made["STRIPE_BASE_URL"] = f"{sandbox_url}/stripe"
     return {**made, **given, "TOKENMIX_DATA": str(data)}
 
 

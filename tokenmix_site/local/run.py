@@ -203,7 +203,7 @@ def _greet(plan: Plan) -> None:
     lines = [
         f"TokenMix runs at   {plan.url}",
         f"base_url for SDKs  {plan.url}/v1",
-        f"mails are files in {plan.data / 'mail'}",
+        f"its mails          {plan.url}/dev/mail/",
     ]
     if operator.exists():
         email, password = operator.read_text().split()

@@ -54,14 +54,6 @@ class TestSecrets:
 
         assert environ["STRIPE_SECRET_KEY"] == "sk_test_own"
         assert environ["TOKENMIX_BASE_URL"] == "https://tokens.example"
-        assert "STRIPE_BASE_URL" not in environ  # an own key is for Stripe, not for its stand-in
-
-    def test_of_the_stand_in_go_to_the_stand_in(self, tmp_path: Path) -> None:
-        environ = environment.child_environment(
-            {}, data=tmp_path, url="http://127.0.0.1:1", sandbox_url="http://127.0.0.1:2"
-        )
-
-        assert environ["STRIPE_BASE_URL"] == "http://127.0.0.1:2/stripe"
 
 
 class TestLock:
