@@ -26,6 +26,7 @@ Endpoint = Callable[[Exchange, Gateway], Awaitable[None]]
 PREFIX = "/v1/"
 DRAIN_S = 25.0  # what open calls get at shutdown before they are hung up on
 LONGEST_SHOWN_PATH = 200
+SANDBOX = (b"x-tm-mode", b"sandbox")  # test money bought this
 
 ROUTES: dict[str, tuple[str, Endpoint]] = {
     "chat/completions": ("POST", chat.create),
@@ -39,8 +40,11 @@ _gateways: WeakKeyDictionary[asyncio.AbstractEventLoop, Gateway] = WeakKeyDictio
 async def application(scope: Message, receive: Receive, send: Send) -> None:
     """Answer one HTTP request."""
     exchange = Exchange(scope, receive, send, new_call_id())
+    gateway = current_gateway()
+    if gateway.mode == "sandbox":
+        exchange.extra_headers.append(SANDBOX)
     try:
-        await _endpoint(scope["method"], scope["path"])(exchange, current_gateway())
+        await _endpoint(scope["method"], scope["path"])(exchange, gateway)
     except ApiError as error:
         await exchange.fail(error)
     except ClientLeft:

@@ -3,6 +3,7 @@
 `settle` is the only way out of a call that holds money: rated once, written down once.
 """
 
+import logging
 import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -10,7 +11,7 @@ from datetime import datetime
 from typing import Protocol
 
 from accounts.api_keys import Caller
-from catalog.pricing import Charge, Outcome, Price, Usage, rate
+from catalog.pricing import Bucket, CannotRate, Charge, Outcome, Price, Usage, rate
 from catalog.routes import Snapshot, in_force
 from gateway.adapters.base import UpstreamError, UpstreamRequest
 from gateway.admission import Held
@@ -27,6 +28,8 @@ from gateway.routing import PLAIN_SERVICE_TIERS, Ask, Candidate, least
 from gateway.upstream import HangUp, Timeouts
 
 CLIENT_CLOSED = 499  # the status of a call whose client left: in our records only
+
+logger = logging.getLogger(__name__)
 
 
 class Inbound(Protocol):
@@ -147,13 +150,20 @@ def _charge(call: Call, ending: Ending) -> Charge | None:
 
 
 def _rated(call: Call, usage: Usage, price: Price) -> Charge:
-    tier = call.ask.service_tier
-    return rate(
-        usage=usage,
-        price=price,
-        at=call.admitted_at,
-        service_tier="" if tier in PLAIN_SERVICE_TIERS else tier,
-    )
+    """The charge. What the price has no rate for is charged as plain input and output, and told."""
+    tier = "" if call.ask.service_tier in PLAIN_SERVICE_TIERS else call.ask.service_tier
+    try:
+        return rate(usage=usage, price=price, at=call.admitted_at, service_tier=tier)
+    except CannotRate as error:
+        logger.error(  # noqa: TRY400  (the reason is the text)
+            "call.rating.incomplete price=%s %s: %s",
+            price.version_id,
+            call.exchange.request_id,
+            error,
+        )
+    tokens = {Bucket.INPUT: usage.input_tokens, Bucket.OUTPUT: usage.output_tokens}
+    plain = Usage(tokens={b: n for b, n in tokens.items() if n}, outcome=usage.outcome)
+    return rate(usage=plain, price=price, at=call.admitted_at, service_tier=tier)
 
 
 def _record(call: Call, ending: Ending, charge: Charge | None) -> CallRecord:

@@ -74,18 +74,23 @@ async def begin_stream(answer: UpstreamAnswer, source: FrameSource) -> Beginning
     frames: list[Frame] = []
     while True:
         data = await answer.read()
-        for frame in _frames(source, data):
-            failed = _failure(frame.events)
-            if failed is not None:
-                raise AnswerFailed(as_error(failed))
-            frames.append(frame)
-            if frame.is_content or frame.is_final:
-                break
-        else:
-            if not data:
-                raise AnswerFailed(UpstreamError(502, "The stream ended without an answer."))
-            continue
-        return Beginning(source, frames, is_over=not data)
+        fresh = _frames(source, data)
+        frames += fresh
+        if _shows_something(fresh):
+            return Beginning(source, frames, is_over=not data)
+        if not data:
+            raise AnswerFailed(UpstreamError(502, "The stream ended without an answer."))
+
+
+def _shows_something(frames: list[Frame]) -> bool:
+    """Whether content is among them. Raises AnswerFailed for an error that comes before it."""
+    for frame in frames:
+        failed = _failure(frame.events)
+        if failed is not None:
+            raise AnswerFailed(as_error(failed))
+        if frame.is_content or frame.is_final:
+            return True
+    return False
 
 
 def _frames(source: FrameSource, data: bytes) -> list[Frame]:

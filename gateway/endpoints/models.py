@@ -2,7 +2,7 @@
 
 import msgspec
 
-from catalog import cards
+from catalog.cards import model_card
 from catalog.routes import in_force
 from gateway.admission import authenticate
 from gateway.call import Gateway
@@ -16,7 +16,7 @@ async def index(exchange: Exchange, gateway: Gateway) -> None:
     await authenticate(exchange, process)
     snapshot, now = process.snapshot, process.database_now()
     data = [
-        cards.card(model=model, at=now)
+        model_card(model, now)
         for model in snapshot.models.values()
         if not model.not_callable_because and in_force(model.prices, now) is not None
     ]
@@ -29,5 +29,5 @@ async def retrieve(exchange: Exchange, gateway: Gateway, name: str) -> None:
     model = process.snapshot.resolve(name)
     if model is None:
         raise MODEL_NOT_FOUND.error(param="model", model=name)
-    body = msgspec.json.encode(cards.card(model=model, at=process.database_now()))
+    body = msgspec.json.encode(model_card(model, process.database_now()))
     await exchange.answer_json(200, body)

@@ -77,6 +77,4 @@ def fake_model(**values: Any) -> Model:
 def fake_snapshot(*models: Model) -> Snapshot:
     found = models or (fake_model(),)
     names = {normalise(name): m.slug for m in found for name in (m.slug, *m.aliases)}
-    return Snapshot(
-        number=1, built_at=LONG_AGO, models={m.slug: m for m in found}, names=names
-    )
+    return Snapshot(number=1, built_at=LONG_AGO, models={m.slug: m for m in found}, names=names)
