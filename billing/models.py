@@ -137,10 +137,18 @@ class Transfer(models.Model):
     reference = models.CharField(max_length=255, help_text="What it is for; used once.")
     kind = models.CharField(max_length=12, choices=_choices(TransferKind))
     debit = models.ForeignKey(
-        Account, on_delete=models.PROTECT, related_name="debits", db_constraint=False
+        Account,
+        on_delete=models.PROTECT,
+        related_name="debits",
+        db_constraint=False,
+        db_index=False,
     )
     credit = models.ForeignKey(
-        Account, on_delete=models.PROTECT, related_name="credits", db_constraint=False
+        Account,
+        on_delete=models.PROTECT,
+        related_name="credits",
+        db_constraint=False,
+        db_index=False,
     )
     amount = models.BigIntegerField(help_text="In nano-USD.")
     actor = models.CharField(max_length=255, blank=True, db_default="")
@@ -161,6 +169,10 @@ class Transfer(models.Model):
                 condition=Q(kind__in=_values(TransferKind)),
                 name="billing_transfer_kind",
             ),
+        ]
+        indexes = [
+            models.Index(fields=["debit", "id"], name="billing_transfer_debits"),
+            models.Index(fields=["credit", "id"], name="billing_transfer_credits"),
         ]
         triggers = [
             pgtrigger.Protect(
