@@ -12,6 +12,7 @@ urlpatterns = [
     path("dashboard/", views.dashboard, name="dashboard"),
     path("readyz", views.readyz, name="readyz"),
     path("dev/mail/", views.dev_mail, name="dev_mail"),
+    path("i18n/", include("django.conf.urls.i18n")),
     *[
         path("", include(name))
         for name in ("accounts.urls", "billing.urls", "catalog.urls", "gateway.urls")
