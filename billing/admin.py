@@ -103,7 +103,7 @@ class WalletAdmin(ReadOnlyAdmin):
     def debt_usd(self, row: Wallet) -> str:
         return format_usd(row.debt)
 
-    @action(
+    @action(  # type: ignore[untyped-decorator]  # unfold ships no types
         description=_("Credit"),
         url_path="credit",
         permissions=["handle"],
@@ -127,7 +127,7 @@ class WalletAdmin(ReadOnlyAdmin):
         done = _("%(amount)s credited.") if is_new else _("%(amount)s was credited before.")
         return self._done(request, object_id, done % {"amount": format_usd(amount)})
 
-    @action(
+    @action(  # type: ignore[untyped-decorator]  # unfold ships no types
         description=_("Freeze"),
         url_path="freeze",
         permissions=["handle"],
@@ -150,7 +150,7 @@ class WalletAdmin(ReadOnlyAdmin):
         done = _("The wallet is frozen.") if is_new else _("The wallet was frozen before.")
         return self._done(request, object_id, done)
 
-    @action(
+    @action(  # type: ignore[untyped-decorator]  # unfold ships no types
         description=_("Unfreeze"),
         url_path="unfreeze",
         permissions=["handle"],

@@ -122,9 +122,8 @@ class Account(models.Model):
         ]
 
     def __str__(self) -> str:
-        return " ".join(
-            filter(None, [self.kind, self.provider, self.wallet_id and str(self.wallet)])
-        )
+        owner = f"wallet {self.wallet_id}" if self.wallet_id else self.provider
+        return f"{self.kind} {owner}".strip()
 
 
 class Transfer(models.Model):
