@@ -4,7 +4,7 @@ Every function records the change, so that gateway processes load it; a price be
 all of them can have loaded it.
 """
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from datetime import UTC, datetime, timedelta
 
 from django.conf import settings
@@ -49,7 +49,9 @@ def set_list_price(
     the same for all processes, or later. Raises BelowCost, and ValueError for an empty reason.
     """
     model = Model.objects.select_for_update().get(pk=model_id)
-    if not confirms_below_cost:
+    if confirms_below_cost:
+        confirm_below_cost(slugs=[model.slug], author=author, reason=reason)
+    else:
         _refuse_below_cost(model, rates)
     return _new_version(
         before=model.prices.order_by("valid_from", "id").last(),
@@ -59,6 +61,17 @@ def set_list_price(
         reason=reason,
         valid_from=valid_from,
     )
+
+
+@transaction.atomic
+def confirm_below_cost(*, slugs: Collection[str], author: str, reason: str) -> int:
+    """Let models be sold under cost in live mode; how many. Raises ValueError without a reason."""
+    _need_reason(reason)
+    confirmed = Model.objects.filter(slug__in=slugs).update(
+        below_cost_reason=reason, below_cost_author=author
+    )
+    record_change(kind=ChangeKind.CATALOG, subject_id=0)
+    return confirmed
 
 
 @transaction.atomic
@@ -121,6 +134,12 @@ def store_credential(*, host_id: int, secret: str) -> None:
     record_change(kind=ChangeKind.CATALOG, subject_id=0)
 
 
+def _need_reason(reason: str) -> None:
+    if not reason.strip():
+        message = "A change of prices needs a reason: somebody will ask in a year."
+        raise ValueError(message)
+
+
 def _switch(row: Model | Route, *, is_enabled: bool) -> None:
     row.is_enabled = is_enabled
     row.save(update_fields=["is_enabled"])
@@ -162,9 +181,7 @@ def _new_version(
     reason: str,
     valid_from: datetime | None,
 ) -> PriceVersion:
-    if not reason.strip():
-        message = "A price change needs a reason: somebody will ask in a year."
-        raise ValueError(message)
+    _need_reason(reason)
     start = max(
         earliest_validity(datetime.now(UTC)), valid_from or datetime.min.replace(tzinfo=UTC)
     )

@@ -115,6 +115,13 @@ class Model(models.Model):
     output_modalities = models.JSONField(default=list)
     features = models.JSONField(default=list)
     price_status = models.CharField(max_length=20, blank=True, default="")
+    below_cost_reason = models.CharField(
+        max_length=500,
+        blank=True,
+        default="",
+        help_text="Why it may be sold under the cheapest cost; empty: it may not, in live mode.",
+    )
+    below_cost_author = models.CharField(max_length=254, blank=True, default="")
     facts = models.JSONField(
         default=dict, blank=True, help_text="Sources, notes and other facts of the record."
     )

@@ -1,8 +1,8 @@
 """Reads of the catalog that return plain values: the gateway's snapshot and what pages show."""
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any
@@ -13,6 +13,7 @@ from django.db.models import Max, Prefetch
 from accounts.changes import ChangeKind
 from accounts.models import Change
 from catalog.credentials import decrypt
+from catalog.margins import below_cost
 from catalog.models import Host, Model, ModelName, PriceRate, PriceVersion, Provider, Route
 from catalog.pricing import Bucket, Price, Tier, Window
 from catalog.records import MTOK_UNIT, holidays
@@ -21,6 +22,7 @@ from catalog.routes import Model as ModelValue
 from catalog.routes import Route as RouteValue
 from catalog.routes import Snapshot
 
+BELOW_COST = "Its list price is below cost, and the operator has not confirmed that."
 SPOKEN_PROTOCOLS = frozenset({"openai_chat", "anthropic_messages"})
 SEARCHES_PER_RATE = 1000
 BUCKETS = {bucket.value: bucket for bucket in Bucket}
@@ -61,6 +63,9 @@ def load_snapshot() -> Snapshot:
         .order_by("position", "id")
     )
     models = {row.slug: _model(row, routes.get(row.pk, ())) for row in rows}
+    if settings.TOKENMIX_MODE == Host.Mode.LIVE:
+        confirmed = {row.slug for row in rows if row.below_cost_reason}
+        models.update(_kept_off(models, confirmed))
     names = dict(ModelName.objects.values_list("key", "model__slug"))
     prefixes = {
         prefix
@@ -76,6 +81,18 @@ def load_snapshot() -> Snapshot:
             prefix.replace(".", "-").replace("_", "-") for prefix in prefixes
         ),
     )
+
+
+def _kept_off(
+    models: Mapping[str, ModelValue], confirmed: Collection[str]
+) -> dict[str, ModelValue]:
+    """Models under cost that nobody confirmed: real money never pays for an oversight."""
+    found = below_cost(models=models.values(), at=datetime.now(UTC))
+    return {
+        slug: replace(models[slug], not_callable_because=BELOW_COST)
+        for slug in {rate.model for rate in found} - set(confirmed)
+        if not models[slug].not_callable_because
+    }
 
 
 def _versions(relation: str) -> Prefetch[str]:
