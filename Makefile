@@ -6,7 +6,7 @@ PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11; do \
 	&& echo $$p && break; done)
 BIN := .venv/bin
 STAMP := .venv/.installed
-SOURCES := tokenmix_site gateway catalog billing accounts tests manage.py
+SOURCES := tokenmix_site gateway catalog billing accounts bench tests manage.py
 # What reads the code needs settings, but no servers and no secrets of its own.
 CHECK := DJANGO_SETTINGS_MODULE=tokenmix_site.settings.test
 
