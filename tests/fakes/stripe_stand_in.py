@@ -30,15 +30,16 @@ class StandIn:
 
 
 @contextmanager
-def running_stand_in() -> Iterator[StandIn]:
+def running_stand_in(app: Any = None, *, mount: str = "") -> Iterator[StandIn]:
+    """Serve the stand-in alone, or an application that has it under `mount`."""
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
-        config = uvicorn.Config(create_application(), log_level="error", lifespan="on")
+        config = uvicorn.Config(app or create_application(), log_level="error", lifespan="on")
         server = uvicorn.Server(config)
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]}, daemon=True)
         thread.start()
         while not server.started:
             time.sleep(0.01)
-        yield StandIn(url=f"http://127.0.0.1:{listener.getsockname()[1]}")
+        yield StandIn(url=f"http://127.0.0.1:{listener.getsockname()[1]}{mount}")
         server.should_exit = True
         thread.join(timeout=10)

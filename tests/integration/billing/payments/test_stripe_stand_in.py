@@ -13,6 +13,8 @@ from django.core.exceptions import ImproperlyConfigured
 from billing.payments.base import Order, PaymentStatus, ProviderRefused, UnknownPayment
 from billing.payments.stripe import StripePayments
 from tests.fakes import payments_data
+from tests.fakes.stripe_stand_in import running_stand_in
+from tokenmix_site.sandbox.app import create_application as sandbox
 from tokenmix_site.sandbox.stripe import create_application
 from tokenmix_site.sandbox.stripe_params import SESSION_PARAMS
 
@@ -174,3 +176,17 @@ class TestGuard:
 
         with pytest.raises(ImproperlyConfigured, match="sandbox mode only"):
             create_application()
+
+
+class TestInTheSandbox:
+    def test_its_pages_lie_below_its_mount(self, settings):
+        with running_stand_in(sandbox(), mount="/stripe") as stand_in:
+            stand_in.webhooks("drop")
+            settings.STRIPE_BASE_URL = ""
+            settings.TOKENMIX_SANDBOX_URL = stand_in.url.removesuffix("/stripe")
+            redirect = StripePayments().create(an_order())
+
+            stand_in.press(redirect.url, "pay")
+
+            assert redirect.url.startswith(f"{stand_in.url}/pay/")
+            assert StripePayments().fetch(redirect.reference).status is PaymentStatus.PAID

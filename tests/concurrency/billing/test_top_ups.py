@@ -1,4 +1,4 @@
-"""Many copies of the same good news about a payment: one transfer."""
+"""Many copies of the same click, notice or good news at once: one payment, one transfer."""
 
 import threading
 import time
@@ -10,15 +10,17 @@ from unittest.mock import patch
 from uuid import uuid4
 
 import pytest
-from django.db import connection
+from django.db import connection, transaction
 from django.utils import timezone
 
 from accounts.models import User
 from accounts.workspaces import create_workspace_for
-from billing import queries, topups
+from billing import inbox, queries, topups
 from billing.models import Transfer
-from billing.payment_models import TopUp, TopUpEvent, TopUpState
-from billing.payments.base import PaymentState, PaymentStatus
+from billing.money import NanoUsd
+from billing.payment_models import ProviderReference, TopUp, TopUpEvent, TopUpState, WebhookEvent
+from billing.payments.base import PaymentState, PaymentStatus, VerifiedEvent
+from tests.fakes.stripe_stand_in import running_stand_in
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -100,6 +102,60 @@ class TestConfirm:
             confirm_many(topup)
 
         assert len(credits_of(topup)) > 1
+
+
+class TestStart:
+    def test_of_16_clicks_at_once_opens_one_payment(self, settings, db):
+        user = User.objects.create_user("clicker@example.com", "only-for-tests-4711")
+        purchase = topups.Purchase(
+            workspace_id=create_workspace_for(user=user).id,
+            user_id=user.pk,
+            provider="stripe",
+            credit=NanoUsd(TEN_USD),
+            idempotency_key="one form",
+        )
+        together = threading.Barrier(THREADS)
+
+        def click(_: int) -> topups.Started:
+            try:
+                together.wait(timeout=20)
+                return topups.start(purchase=purchase, now=timezone.now())
+            finally:
+                connection.close()
+
+        with running_stand_in() as stand_in, ThreadPoolExecutor(THREADS) as pool:
+            settings.STRIPE_BASE_URL = stand_in.url
+            started = set(pool.map(click, range(THREADS)))
+
+        assert len(started) == 1
+        assert TopUp.objects.count() == ProviderReference.objects.count() == 1
+
+
+class TestStore:
+    def test_of_64_copies_of_a_notice_keeps_one(self, db):
+        event = VerifiedEvent(
+            event_id="evt_1",
+            kind="checkout.session.completed",
+            is_about_payment=True,
+            reference="cs_test_1",
+            order="",
+            references=(),
+        )
+
+        def store(_: int) -> int | None:
+            try:
+                with transaction.atomic():
+                    return inbox.store(
+                        provider="stripe", event=event, raw=b"{}", headers={}, now=timezone.now()
+                    )
+            finally:
+                connection.close()
+
+        with ThreadPoolExecutor(THREADS) as pool:
+            kept = set(pool.map(store, range(COPIES)))
+
+        assert len(kept) == 1
+        assert WebhookEvent.objects.count() == 1
 
 
 def without_row_lock():
