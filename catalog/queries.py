@@ -8,7 +8,7 @@ from decimal import Decimal
 from typing import Any
 
 from django.conf import settings
-from django.db.models import Max, Prefetch
+from django.db.models import Exists, Max, OuterRef, Prefetch, Q, QuerySet
 
 from accounts.changes import ChangeKind
 from accounts.models import Change
@@ -24,6 +24,7 @@ from catalog.routes import Snapshot
 
 BELOW_COST = "Its list price is below cost, and the operator has not confirmed that."
 SPOKEN_PROTOCOLS = frozenset({"openai_chat", "anthropic_messages"})
+SEARCH_UNIT = "1k_searches"
 SEARCHES_PER_RATE = 1000
 BUCKETS = {bucket.value: bucket for bucket in Bucket}
 SHOWN_ONLY = frozenset({"image_estimate"})  # no price: what a picture usually costs
@@ -100,16 +101,26 @@ def _versions(relation: str) -> Prefetch[str]:
     return Prefetch(relation, queryset=versions)
 
 
+def callable_routes() -> QuerySet[Route]:
+    """Routes that calls may take now.
+
+    Switched on, of this installation's mode, with host, credential and cost, in a protocol that we
+    speak, and not past the day on which their host ends them.
+    """
+    return Route.objects.filter(
+        Q(shutdown_date__isnull=True) | Q(shutdown_date__gt=datetime.now(UTC).date()),
+        Exists(PriceVersion.objects.filter(route=OuterRef("pk"))),
+        is_enabled=True,
+        host__is_enabled=True,
+        host__mode=settings.TOKENMIX_MODE,
+        host__credential__isnull=False,
+        protocol__in=SPOKEN_PROTOCOLS,
+    ).exclude(path="")
+
+
 def _routes_by_model() -> Mapping[int, tuple[RouteValue, ...]]:
     rows = (
-        Route.objects.filter(
-            is_enabled=True,
-            host__is_enabled=True,
-            host__mode=settings.TOKENMIX_MODE,
-            host__credential__isnull=False,
-            protocol__in=SPOKEN_PROTOCOLS,
-        )
-        .exclude(path="")
+        callable_routes()
         .select_related("host__credential")
         .prefetch_related(_versions("costs"))
         .order_by("priority", "id")
@@ -185,22 +196,39 @@ def _model(row: Model, routes: tuple[RouteValue, ...]) -> ModelValue:
         released=row.released,
         shutdown_date=row.shutdown_date,
         replacement=row.replacement,
-        not_callable_because=_why_not_callable(row, prices, routes),
+        not_callable_because=why_not_callable(
+            row, unratable=prices[-1].unratable if prices else None, is_routed=bool(routes)
+        ),
     )
 
 
-def _why_not_callable(row: Model, prices: tuple[Price, ...], routes: tuple[RouteValue, ...]) -> str:
+def why_not_callable(row: Model, *, unratable: Iterable[str] | None, is_routed: bool) -> str:
+    """What keeps calls of a model out, for people; empty when it can be called.
+
+    `unratable` are the units of its list price that cannot be charged yet; None: it has no price.
+    """
     instead = f" Use {row.replacement}." if row.replacement else ""
-    unratable = ", ".join(prices[-1].unratable) if prices else ""
+    units = ", ".join(sorted(unratable or ()))
     reasons = (
         (not row.is_enabled, "It is switched off."),
         (row.availability == "none", f"No host serves it any more.{instead}"),
-        (not prices, "It has no price yet."),
-        (bool(unratable), f"Its price has units that cannot be charged yet: {unratable}."),
+        (unratable is None, "It has no price yet."),
+        (bool(units), f"Its price has units that cannot be charged yet: {units}."),
         (row.category != "chat", f"Calls of {row.category} models are not served yet."),
-        (not routes, "No host that serves it is set up here."),
+        (not is_routed, f"No host that serves it is set up here.{instead}"),
     )
     return next((reason for holds, reason in reasons if holds), "")
+
+
+def unratable_units(rates: Iterable[PriceRate]) -> set[str]:
+    """Units of these rates that `rate()` cannot charge yet."""
+    return {
+        rate.unit
+        for rate in rates
+        if rate.unit != SEARCH_UNIT
+        and not (rate.unit == MTOK_UNIT and rate.dimension in BUCKETS)
+        and rate.dimension not in SHOWN_ONLY
+    }
 
 
 def price_value(version: PriceVersion) -> Price:
@@ -208,17 +236,14 @@ def price_value(version: PriceVersion) -> Price:
     rates: dict[Bucket, int] = {}
     tiers: dict[int, dict[Bucket, int]] = defaultdict(dict)
     windows: dict[str, dict[Bucket, int]] = defaultdict(dict)
-    unratable: set[str] = set()
     web_search = None
     for rate in version.rates.all():
         if rate.unit == MTOK_UNIT and rate.dimension in BUCKETS:
             bucket = BUCKETS[rate.dimension]
             table = _table(rate, rates, tiers, windows)
             table[bucket] = rate.amount_nano_usd
-        elif rate.unit == "1k_searches":
+        elif rate.unit == SEARCH_UNIT:
             web_search = rate.amount_nano_usd // SEARCHES_PER_RATE
-        elif rate.dimension not in SHOWN_ONLY:
-            unratable.add(rate.unit)
     return Price(
         version_id=version.pk,
         valid_from=version.valid_from,
@@ -228,7 +253,7 @@ def price_value(version: PriceVersion) -> Price:
         service_tiers={name: _ratio(text) for name, text in version.service_tiers.items()},
         surcharges={item["key"]: _ratio(item["multiplier"]) for item in version.surcharges},
         web_search_nano_usd=web_search,
-        unratable=tuple(sorted(unratable)),
+        unratable=tuple(sorted(unratable_units(version.rates.all()))),
     )
 
 
