@@ -20,6 +20,7 @@ from catalog.price_words import (
     unit_words,
 )
 from catalog.queries import callable_routes, unratable_units, why_not_callable
+from catalog.records import EPOCH
 from catalog.routes import normalise
 
 PUBLISHED = (PriceVersion.Origin.SEED, PriceVersion.Origin.HISTORY, PriceVersion.Origin.ANNOUNCED)
@@ -101,7 +102,7 @@ class RouteRow:
 @dataclass(frozen=True, slots=True)
 class ModelPage:
     row: ModelRow
-    provider_name: str
+    provider_slug: str
     released: str
     replacement: str
     note: str
@@ -149,7 +150,7 @@ def model_page(*, name: str, at: datetime) -> ModelPage:
     usable = set(callable_routes().filter(model=model).values_list("id", flat=True))
     return ModelPage(
         row=_rows([model], at)[0],
-        provider_name=model.provider.name,
+        provider_slug=model.provider.slug,
         released=model.released,
         replacement=model.replacement,
         note=str(model.facts.get("note", "")),
@@ -245,6 +246,7 @@ def _state(version: PriceVersion) -> PriceState:
         lines=price_lines(version.rates.all(), version.windows),
         factors=factor_lines(version.service_tiers, version.surcharges),
         reason=version.reason if version.origin == PriceVersion.Origin.ADMIN else "",
+        is_launch=version.valid_from <= EPOCH,
     )
 
 

@@ -9,9 +9,9 @@ from django.views.decorators.http import require_safe
 
 from catalog import samples
 from catalog.listing import Choice, NoSuchModel, model_page, model_rows, providers
+from catalog.templatetags.catalog import CATEGORIES
 
 LONGEST_SEARCH = 100
-CATEGORIES = ("chat", "image", "video", "audio", "embedding")
 
 
 @require_safe
@@ -59,5 +59,4 @@ def _clean(text: str) -> str:
 
 
 def _categories() -> tuple[Choice, ...]:
-    labels = (_("Chat"), _("Image"), _("Video"), _("Audio"), _("Embedding"))
-    return tuple(Choice(value, label) for value, label in zip(CATEGORIES, labels, strict=True))
+    return tuple(Choice(value, str(label)) for value, label in CATEGORIES.items())
