@@ -85,7 +85,7 @@ class AnthropicMessages:
         if isinstance(value, dict) and value.get("type") == "error":
             return [failed(value)]
         if not isinstance(value, dict) or not isinstance(value.get("content"), list):
-            raise ValueError("The body is not a message: it has no content.")
+            raise ValueError("The body is not a message: it has no content.")  # noqa: TRY004  (a value)
         return MessageReader(_answer_tool(route)).read_message(value)
 
     def read_error(self, status: int, headers: Mapping[str, str], body: bytes) -> UpstreamError:
@@ -167,7 +167,7 @@ def _reasoning(body: dict[str, Any], call: Conversation, route: Route, limit: in
 
 
 def _think_within(body: dict[str, Any], budget: int, limit: int) -> None:
-    """A budget lies between 1,024 and max_tokens; where that leaves no room there is no thinking."""
+    """A budget lies between 1,024 and max_tokens; without that room there is no thinking."""
     budget = min(max(budget, _LEAST_BUDGET_TOKENS), limit - 1)
     if budget >= _LEAST_BUDGET_TOKENS:
         body["thinking"] = {"type": "enabled", "budget_tokens": budget}

@@ -11,7 +11,7 @@ Quirks of a route (data, all optional):
   reasoning_history             the message field that takes an earlier turn's thinking back
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import orjson
@@ -144,7 +144,7 @@ def _messages(turn: Turn, quirks: Mapping[str, object]) -> list[dict[str, Any]]:
     return messages
 
 
-def _message(turn: Turn, parts: list[Part], quirks: Mapping[str, object]) -> dict[str, Any]:
+def _message(turn: Turn, parts: Sequence[Part], quirks: Mapping[str, object]) -> dict[str, Any]:
     role = Role.USER if turn.role is Role.TOOL else turn.role
     message: dict[str, Any] = {"role": role.value, "content": _content(parts)}
     if turn.name:
@@ -166,9 +166,9 @@ def _message(turn: Turn, parts: list[Part], quirks: Mapping[str, object]) -> dic
 def _content(parts: Iterable[Part]) -> str | list[dict[str, Any]]:
     """Plain text where that says it all: every host takes it."""
     shown = [part for part in parts if isinstance(part, Text | Media)]
-    if all(isinstance(part, Text) and not part.cache_control for part in shown):
-        if len(shown) <= 1:
-            return "".join(part.text for part in shown if isinstance(part, Text))
+    plain = [part.text for part in shown if isinstance(part, Text) and not part.cache_control]
+    if len(plain) == len(shown) <= 1:
+        return "".join(plain)
     return [_part(part) for part in shown]
 
 

@@ -220,7 +220,7 @@ class ChunkReader:
         delta["tool_calls"] = calls
 
     def _fill_arguments(self, choice: dict[str, Any], index: int, events: list[Event]) -> None:
-        """A call without any arguments gets an empty object: "" is no JSON, and clients parse it."""
+        """A call without arguments gets an empty object: "" is no JSON, and clients parse it."""
         filled = []
         for place, tool in enumerate(self._tools.get(index, ())):
             if tool.needs_arguments:

@@ -40,7 +40,10 @@ class ChatPassThrough:
     """One streamed answer. `include_usage`: the client asked for the usage chunk."""
 
     def __init__(
-        self, model: str, include_usage: bool, quirks: Mapping[str, object] = _NO_QUIRKS
+        self,
+        model: str,
+        include_usage: bool,  # noqa: FBT001  (the name of a wire field)
+        quirks: Mapping[str, object] = _NO_QUIRKS,
     ) -> None:
         self._model = model
         self._include_usage = include_usage
@@ -57,7 +60,7 @@ class ChatPassThrough:
         return [self._frame(event) for event in self._splitter.feed(data)]
 
     def close(self) -> list[Frame]:
-        """The upstream closed. Without the last finish_reason nothing ends: the answer is broken."""
+        """The upstream closed. Without a finish_reason nothing ends: the answer is broken."""
         frames = [self._frame(event) for event in self._splitter.close() if is_whole_event(event)]
         if self._reader.is_finished and not self._has_ended:
             self._has_ended = True
@@ -65,7 +68,7 @@ class ChatPassThrough:
         return frames
 
     def final(self, held: Sequence[Frame], *, usage: Usage | None, charge: Charge | None) -> bytes:
-        """Bytes of the held frames, with cost in every usage block, the usage chunk last if asked."""
+        """Bytes of the held frames, with usage and its cost; the usage chunk last, if asked for."""
         block = self._final_usage(usage, charge)
         out = []
         for frame in held:

@@ -1,5 +1,7 @@
-"""Thinking in chat completions: text in `reasoning_content`, what must come back unchanged in
-`reasoning_details` (OpenRouter's form), so that signatures survive a round trip through a client.
+"""Thinking in chat completions, so that it survives a round trip through a client.
+
+Its text is in `reasoning_content`; what must come back unchanged (signatures, redacted blocks) is
+in `reasoning_details`, in OpenRouter's form.
 """
 
 from collections.abc import Mapping

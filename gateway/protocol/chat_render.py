@@ -35,7 +35,7 @@ def encode(value: object) -> bytes:
 
 def error_fields(
     message: str,
-    type: str,
+    type: str,  # noqa: A002  (OpenAI's name)
     code: str | None = None,
     param: str | None = None,
 ) -> dict[str, Any]:
@@ -44,7 +44,7 @@ def error_fields(
 
 def error_frame(
     message: str,
-    type: str,
+    type: str,  # noqa: A002  (OpenAI's name)
     code: str | None = None,
     param: str | None = None,
 ) -> bytes:
@@ -93,7 +93,7 @@ class ChatRenderer:
     def body(
         self, events: Iterable[Event], *, usage: Usage | None = None, charge: Charge | None = None
     ) -> dict[str, Any]:
-        """A whole answer, to be sent through `encode`. Without `usage` the reported one is shown."""
+        """A whole answer, for `encode`. Without `usage` the reported one is shown."""
         choices: dict[int, _Choice] = {}
         for event in events:
             if isinstance(event, UsageReported):

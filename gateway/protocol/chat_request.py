@@ -16,7 +16,8 @@ MAX_FALLBACK_MODELS = 32
 
 # OpenRouter's fields, which speak to the gateway; OpenAI answers 400 to them.
 GATEWAY_FIELDS = (
-    "models", "provider", "usage", "transforms", "route", "plugins", "reasoning", "include_reasoning",
+    "models", "provider", "usage", "transforms", "route", "plugins", "reasoning",
+    "include_reasoning",
 )  # fmt: skip
 _RAW_NONE = msgspec.Raw(b"")
 _NULL = b"null"
@@ -128,7 +129,7 @@ def splice(
     for name in _names(quirks.get("drop_params")):
         fields.pop(name, None)
     _splice_stream_options(
-        fields, include_usage=include_usage and "no_stream_options" not in quirks
+        fields, include_usage=include_usage and not quirks.get("no_stream_options")
     )
     return b"{" + b",".join(b'"%b":%b' % (_key(k), v) for k, v in fields.items()) + b"}"
 

@@ -37,8 +37,9 @@ class ChunkShape:
     def learn(
         cls, data: bytes, out: bytes, upstream_model: str, model: str, event: Event
     ) -> "ChunkShape | None":
-        """The shape of a chunk whose only event is this; None where our copy differs in more than
-        the model's name, or the text's place is not plain.
+        """The shape of a chunk whose only event is this.
+
+        None where our copy differs in more than the model's name, or the text's place is not plain.
         """
         if not isinstance(event, TextDelta | ReasoningDelta) or not event.text:
             return None
@@ -69,22 +70,22 @@ class ChunkShape:
             return None
         start = len(self.before)
         string = _STRING.match(data, start)
-        if string is None:
-            return None
-        end = string.end()
-        if not data.startswith(self.after, end) or end == start:
-            return None
-        rest = end + len(self.after)
-        if self.is_padded:
-            if _PADDING_END.fullmatch(data, rest) is None:
-                return None
-        elif rest != len(data):
+        end = start if string is None else string.end()
+        if end == start or not self._has_end(data, end):
             return None
         text = self._text(data[start:end])
         if text is None:
             return None
         out = self.before_out + data[start:] + b"\n\n"
         return Match(out, self.kind(text=text, choice=self.choice))
+
+    def _has_end(self, data: bytes, start: int) -> bool:
+        if not data.startswith(self.after, start):
+            return False
+        rest = start + len(self.after)
+        if self.is_padded:
+            return _PADDING_END.fullmatch(data, rest) is not None
+        return rest == len(data)
 
     @staticmethod
     def _text(raw: bytes) -> str | None:

@@ -8,7 +8,7 @@ to the provider's total goes along as `mismatch`.
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeGuard
 
 import msgspec
 
@@ -63,8 +63,9 @@ def read_usage(block: Mapping[str, Any], quirks: Mapping[str, object] = _NO_QUIR
 def usage_fields(
     usage: Usage, charge: Charge | None = None, block: Mapping[str, Any] | None = None
 ) -> dict[str, Any]:
-    """OpenAI's usage block of a usage; fields of the provider's own `block` that we do not know
-    stay. With a charge it has `cost`, an exact JSON number of USD, and `cost_details` by component.
+    """OpenAI's usage block of a usage; unknown fields of the provider's own `block` stay.
+
+    With a charge it has `cost`, an exact JSON number of USD, and `cost_details` by component.
     """
     tokens = usage.tokens
     fields = dict(block or {})
@@ -220,5 +221,5 @@ def _count(block: Mapping[str, Any], *names: str) -> int:
     return 0
 
 
-def _is_count(value: object) -> bool:
+def _is_count(value: object) -> TypeGuard[int]:
     return isinstance(value, int | float) and not isinstance(value, bool) and value == value // 1

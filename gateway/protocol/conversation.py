@@ -1,6 +1,6 @@
-"""A chat call in our own words: what every inbound protocol is parsed to and every adapter builds from.
+"""A chat call in our own words: what inbound protocols are parsed to and adapters build from.
 
-It loses nothing that two protocols share. What a target cannot express, the adapter drops and names.
+It loses nothing that two protocols share; what a target cannot express, its adapter names.
 """
 
 from collections.abc import Mapping

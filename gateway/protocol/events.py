@@ -77,7 +77,7 @@ class Finished:
 class UsageReported:
     """The provider's own count so far; a later one replaces it.
 
-    `mismatch`: by how many tokens the provider's total is above our buckets' sum; the buckets stand.
+    `mismatch`: how many tokens the provider's total is above our buckets' sum; the buckets stand.
     `is_believable` False: the counts make no sense, so `usage` is empty: count what passed.
     """
 

@@ -42,6 +42,7 @@ _STATUSES = {
     "timeout_error": 504,
     "overloaded_error": 529,
 }
+_UNFINISHED = Failed("The upstream ended its message without a stop_reason.")
 _COUNTS = (
     "input_tokens", "output_tokens", "cache_read_input_tokens", "cache_creation_input_tokens",
 )  # fmt: skip
@@ -61,7 +62,7 @@ class MessageReader:
         self._answer_blocks: set[int] = set()
         self.is_finished = False
 
-    def read_event(self, event: Mapping[str, Any]) -> list[Event]:
+    def read_event(self, event: Mapping[str, Any]) -> list[Event]:  # noqa: PLR0911  (one for each shape)
         """Events of one server-sent event."""
         match event.get("type"):
             case "message_start":
@@ -75,7 +76,7 @@ class MessageReader:
             case "message_delta":
                 return self._message_delta(event)
             case "message_stop":
-                return [Ended()]
+                return [Ended() if self.is_finished else _UNFINISHED]
             case "error":
                 return [failed(event)]
             case _:

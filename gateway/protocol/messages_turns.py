@@ -76,7 +76,7 @@ def _trim_prefill(message: dict[str, Any]) -> None:
         last["text"] = last["text"].rstrip() or "."
 
 
-def _block(part: Part) -> dict[str, Any] | None:
+def _block(part: Part) -> dict[str, Any] | None:  # noqa: PLR0911  (one for each shape)
     match part:
         case Text():
             if not part.text.strip():
@@ -110,12 +110,12 @@ def _reasoning(part: Reasoning) -> dict[str, Any] | None:
 
 def _tool_result(part: ToolResult) -> dict[str, Any]:
     content = [block for inner in part.parts if (block := _block(inner)) is not None]
-    block: dict[str, Any] = {"type": "tool_result", "tool_use_id": tool_id(part.call_id)}
+    result: dict[str, Any] = {"type": "tool_result", "tool_use_id": tool_id(part.call_id)}
     if content:
-        block["content"] = content
+        result["content"] = content
     if part.is_error:
-        block["is_error"] = True
-    return _with_cache(block, part.cache_control)
+        result["is_error"] = True
+    return _with_cache(result, part.cache_control)
 
 
 def _media(part: Media) -> dict[str, Any]:

@@ -50,7 +50,7 @@ def error_fields(body: bytes) -> ErrorFields:
     return fields_of(value) or ErrorFields(message="")
 
 
-def fields_of(value: object) -> ErrorFields | None:
+def fields_of(value: object) -> ErrorFields | None:  # noqa: PLR0911  (one for each shape)
     """The error in a JSON value, or None where there is none.
 
     Shapes: OpenAI `{error: {…}}`, xAI `{code, error: text}`, Mistral `{object: "error", message}`
@@ -117,8 +117,10 @@ def _text(value: object) -> str:
 
 
 def is_caller_fault(status: int, fields: ErrorFields) -> bool:
-    """Whether the request would be refused anywhere. Keys, balances, limits and model names of an
-    upstream are ours, whatever status it chose for them; refused content is the caller's.
+    """Whether the request would be refused anywhere.
+
+    Keys, balances, limits and model names of an upstream are ours, whatever status it chose for
+    them; refused content is the caller's.
     """
     words = f"{fields.type} {fields.code} {fields.message}"
     if is_too_long(fields):

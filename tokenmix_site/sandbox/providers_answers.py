@@ -14,8 +14,11 @@ from tokenmix_site.sandbox.faults import Plan
 
 _USUAL_TOKENS = 24
 _MAX_DEPTH = 12
+_REFERENCE_DEPTH = 4  # schemas that refer to themselves end soon
 # Each word is one token with the blank before it, so that counts can be exact.
-_WORDS = ["the", "answer", "is", "that", "a", "good", "plan", "has", "one", "clear", "goal", "and", "a", "simple", "way", "to", "see", "if", "it", "works", "so", "we", "can", "start", "small", "and", "learn", "from", "what", "people", "say", "then", "build", "the", "next", "part", "with", "care"]  # fmt: skip
+_SENTENCE = """the answer is that a good plan has one clear goal and a simple way to see if it works
+so we can start small and learn from what people say then build the next part with care"""
+_WORDS = tuple(_SENTENCE.split())
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,7 +137,7 @@ def _example(schema: Any, root: Mapping[str, Any], depth: int) -> Any:
     if "$ref" in schema:
         inner.append(_resolve(str(schema["$ref"]), root))
     if inner:
-        return _example(inner[0], root, depth + 1)
+        return _example(inner[0], root, depth + (_REFERENCE_DEPTH if "$ref" in schema else 1))
     return _example_of_type(schema, root, depth)
 
 

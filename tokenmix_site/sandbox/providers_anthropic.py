@@ -67,7 +67,9 @@ class AnthropicWire:
 
     def asked(self, body: Mapping[str, Any]) -> Asked:
         choice = body.get("tool_choice") or {}
-        forced = {"any": "*", "tool": str(choice.get("name") or "")}.get(choice.get("type"), "")
+        forced = {"any": "*", "tool": str(choice.get("name") or "")}.get(
+            str(choice.get("type")), ""
+        )
         return Asked(
             body=body,
             prompt=last_prompt(body),

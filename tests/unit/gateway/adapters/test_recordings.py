@@ -8,7 +8,6 @@ import json
 import os
 from collections import defaultdict
 from collections.abc import Callable, Iterator
-from datetime import UTC, datetime
 from functools import cache
 from pathlib import Path
 from types import ModuleType
@@ -152,7 +151,10 @@ def read_answer(answer: dict[str, Any]) -> dict[str, Any]:
     tools = {}
     for n, call in enumerate(said.get("tool_calls") or ()):
         body = call.get("function") or call.get("custom")
-        tools[n] = {"name": body["name"], "arguments": body.get("arguments") or body.get("input") or ""}
+        tools[n] = {
+            "name": body["name"],
+            "arguments": body.get("arguments") or body.get("input") or "",
+        }
     return _result(
         {
             "text": said.get("content") or "",
@@ -198,7 +200,9 @@ def _parsed(arguments: str) -> Any:
 
 def whole_results(recording: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
     response = recording["response"]
-    body = json.dumps(response["body"]).encode() if "body" in response else response["text"].encode()
+    body = (
+        json.dumps(response["body"]).encode() if "body" in response else response["text"].encode()
+    )
     route = route_for(recording)
     adapter = ADAPTERS[route.protocol]
     if response["status"] >= 400:
@@ -257,7 +261,6 @@ class TestRecordings:
                 right[fact["provider"]] += not found
                 wrong.extend(found)
 
-        for provider in total:
-            print(f"{protocol} {provider}: {right[provider]} of {total[provider]}")
-        print(*wrong, sep="\n")
-        assert sum(right.values()) >= LEAST_RIGHT * sum(total.values()), "\n".join(wrong)
+        counts = [f"{name}: {right[name]} of {count}" for name, count in total.items()]
+        report = "\n".join([*counts, *wrong])
+        assert sum(right.values()) >= LEAST_RIGHT * sum(total.values()), report
