@@ -2,10 +2,12 @@
 
 import threading
 
+import psycopg
 import pytest
 from django.db import connection, transaction
 
 from billing import grants
+from billing.connections import money_connection
 from billing.grants import ProcessEnded, TakeStatus
 from billing.models import GatewayProcess, Grant
 from billing.queries import WalletView
@@ -137,3 +139,44 @@ class TestTakeUnderWay:
 
         _, swept = at_once([take, sweep])
         return late, swept  # type: ignore[return-value]
+
+
+class TestStopAgainstTake:
+    def test_leaves_nothing_open(self) -> None:
+        for _ in range(ROUNDS):
+            wallet = make_wallet(cash=1_000)
+            epoch = make_process()
+
+            def take(wallet: WalletView = wallet, epoch: int = epoch) -> grants.Taken:
+                return grants.take(epoch=epoch, wallet_id=wallet.id, want=100, need=100, seq=1)
+
+            def stop(epoch: int = epoch) -> int:
+                return grants.stop_process(epoch=epoch)
+
+            taken, closed = at_once([take, stop])
+
+            assert isinstance(taken, grants.Taken)
+            assert taken.amount == closed
+            assert again(wallet).granted == 0
+        assert verify_ledger() == []
+
+
+class TestWalletThatIsHeldUp:
+    def test_does_not_keep_the_others_waiting(self) -> None:
+        wallets = [make_wallet(cash=1_000), make_wallet(cash=1_000)]
+        late = make_process(lease_s=-1)
+        for wallet in wallets:
+            grants.take(epoch=late, wallet_id=wallet.id, want=100, need=100, seq=1)
+        sweeper = watched()
+
+        with money_connection() as patient, money_connection() as held:
+            patient.execute("SET statement_timeout = '200ms'")
+            with held.transaction():
+                held.execute("SELECT billing_lock(NULL, ARRAY[%s::bigint])", [wallets[0].id])
+                with pytest.raises(psycopg.errors.QueryCanceled):
+                    sweeper.pass_(20, connection=patient)
+                assert [again(wallet).granted for wallet in wallets] == [100, 0]
+
+            assert sweeper.pass_(21, connection=patient) == Swept(1, 2, 200)
+
+        assert verify_ledger() == []
