@@ -69,6 +69,10 @@ class PriceState:
     reason: str
     is_launch: bool = False
 
+    @property
+    def has_conditions(self) -> bool:
+        return any(line.when for line in self.lines)
+
 
 @dataclass(frozen=True, slots=True)
 class PriceMove:

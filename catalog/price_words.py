@@ -129,7 +129,7 @@ def window_words(part: Mapping[str, Any]) -> str:
 
 
 def tier_words(above_input_tokens: int) -> str:
-    return _("whole request, when its input is above %(n)s tokens") % {
+    return _("input above %(n)s tokens, for the whole request") % {
         "n": f"{above_input_tokens:,}"
     }
 
