@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from allauth.mfa.models import Authenticator
 from django.contrib import admin
 from django.contrib.auth.admin import UserAdmin as DjangoUserAdmin
 from django.contrib.auth.models import Group
@@ -16,6 +17,7 @@ from accounts.staff import admin_login
 
 admin.site.login = admin_login  # type: ignore[method-assign]  # see accounts.staff
 admin.site.unregister(Group)
+admin.site.unregister(Authenticator)  # its rows hold the secrets of second factors
 
 
 class OperatorUserCreationForm(UserCreationForm):  # type: ignore[misc]  # unfold ships no types

@@ -1,6 +1,6 @@
 """Forms of accounts."""
 
-from typing import cast
+from typing import Any, cast
 
 from allauth.account.forms import SignupForm
 from django import forms
@@ -13,6 +13,10 @@ from accounts.models import ApiKey, User
 
 class SignUpForm(SignupForm):  # type: ignore[misc]  # allauth ships no types
     """allauth's form: user, e-mail address and workspace are made together or not at all."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.fields["password1"].help_text = _("At least 8 characters, and not a common password.")
 
     def save(self, request: HttpRequest) -> User:
         with transaction.atomic():

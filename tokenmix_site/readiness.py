@@ -1,4 +1,4 @@
-"""Can this process do its work: are the database and Redis there?"""
+"""Whether this process can do its work: are the database and Redis there?"""
 
 from dataclasses import dataclass
 

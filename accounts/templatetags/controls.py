@@ -12,7 +12,7 @@ def control(field: BoundField) -> SafeString:
     """The field's widget. A placeholder that only repeats the label is left out."""
     widget = field.field.widget
     attrs = {"class": f"{_class_of(widget)}{' is-invalid' if field.errors else ''}"}
-    if widget.attrs.get("placeholder") == field.label:
+    if isinstance(widget, forms.EmailInput) or widget.attrs.get("placeholder") == field.label:
         attrs["placeholder"] = ""
     return field.as_widget(attrs=attrs)
 
