@@ -13,12 +13,12 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Protocol
 
-from catalog.queries import catalog_number, load_snapshot
 from django.db import connection
 
 from accounts.api_keys import mark_used
 from accounts.changes import ChangeKind
 from billing import grants
+from catalog.queries import catalog_number, load_snapshot
 from catalog.routes import Snapshot
 from gateway.database_threads import close_session, open_session
 
@@ -102,7 +102,7 @@ class LeaseThread(threading.Thread):
         holder: Holder,
         limits: LeaseLimits,
         call_soon: Callable[[Callable[[], None]], None],
-        sweep: Callable[[], None],
+        sweep: Callable[[], object],
     ) -> None:
         super().__init__(name="lease", daemon=True)
         self.lease = NO_LEASE

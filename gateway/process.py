@@ -6,7 +6,7 @@ import logging
 import os
 import socket
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from weakref import WeakKeyDictionary
@@ -59,6 +59,53 @@ def limits_from_settings() -> ProcessLimits:
     )
 
 
+class WalletStates:
+    """Wallets by workspace: the database's answers, kept a while; one look-up at a time each."""
+
+    def __init__(self, *, find: Callable[[int], Awaitable[WalletState]], fresh_s: float) -> None:
+        self._find = find
+        self._fresh_s = fresh_s
+        self._known: dict[int, tuple[WalletState, float]] = {}  # until when it is fresh
+        self._running: dict[int, asyncio.Task[WalletState]] = {}
+        self._evictions = 0
+
+    async def get(self, workspace_id: int) -> WalletState:
+        """An answer that is no longer fresh is used only while there is no other."""
+        known = self._known.get(workspace_id)
+        if known is not None and time.monotonic() < known[1]:
+            return known[0]
+        task = self._running.get(workspace_id)
+        if task is None:
+            task = asyncio.create_task(self._ask(workspace_id), name="wallet-look-up")
+            self._running[workspace_id] = task
+            task.add_done_callback(lambda _: self._running.pop(workspace_id, None))
+        try:
+            return await asyncio.shield(task)
+        except Exception:
+            if known is not None and workspace_id in self._known:
+                return known[0]
+            raise
+
+    def evict(self, wallet_id: int) -> None:
+        self._evictions += 1
+        for workspace_id, (state, _) in list(self._known.items()):
+            if state.wallet_id == wallet_id:
+                del self._known[workspace_id]
+
+    def clear(self) -> None:
+        self._evictions += 1
+        self._known.clear()
+
+    async def _ask(self, workspace_id: int) -> WalletState:
+        evictions = self._evictions
+        state = await self._find(workspace_id)
+        if evictions == self._evictions:  # else it may be older than the change
+            if len(self._known) >= MOST_WALLETS_KNOWN:
+                self._known.pop(next(iter(self._known)))
+            self._known[workspace_id] = (state, time.monotonic() + self._fresh_s)
+        return state
+
+
 class Process:
     """What a call needs of its process. All of it is read and called on the event loop."""
 
@@ -66,10 +113,10 @@ class Process:
         self.limits = limits or limits_from_settings()
         self._name = name or f"{socket.gethostname()}:{os.getpid()}"
         self._is_stopping = False
-        self._wallets: dict[int, tuple[WalletState, float]] = {}  # by workspace, until when
         self._grant_threads = DatabaseThreads(name="grants", size=2, most_waiting=10_000)
         self._look_ups = DatabaseThreads(name="look-ups", size=2, most_waiting=1_000)
         self._keys = KeyCache(find=self._find_caller, clock=time.monotonic)
+        self._wallets = WalletStates(find=self._find_wallet, fresh_s=self.limits.wallet_fresh_s)
         self._keeper = PurseKeeper(
             grants=GrantThreads(self._grant_threads),
             limits=self.limits.purse,
@@ -161,22 +208,16 @@ class Process:
 
     async def wallet(self, workspace_id: int) -> WalletState:
         """Find the workspace's wallet in this installation's mode. Raises NotReady."""
-        known = self._wallets.get(workspace_id)
-        if known is not None and time.monotonic() < known[1]:
-            return known[0]
         try:
-            view = await self._look_ups.run(lambda: wallet_of(workspace_id=workspace_id))
+            return await self._wallets.get(workspace_id)
         except Exception as error:
             logger.warning("wallet.look_up.failed workspace=%s: %r", workspace_id, error)
-            if known is not None:
-                return known[0]
             raise NotReady from error
+
+    async def _find_wallet(self, workspace_id: int) -> WalletState:
+        view = await self._look_ups.run(lambda: wallet_of(workspace_id=workspace_id))
         self.money.note_available(view.id, view.available)
-        state = WalletState(view.id, view.is_frozen)
-        if len(self._wallets) >= MOST_WALLETS_KNOWN:
-            self._wallets.pop(next(iter(self._wallets)))
-        self._wallets[workspace_id] = (state, time.monotonic() + self.limits.wallet_fresh_s)
-        return state
+        return WalletState(view.id, view.is_frozen)
 
     async def _find_caller(self, key_hash: bytes) -> Caller | RevokedKey | None:
         return await self._look_ups.run(lambda: find_caller(key_hash=key_hash))
@@ -200,9 +241,7 @@ class Process:
             self.money.recalled(subject_id, number)
         elif kind == ChangeKind.FREEZE:
             self.money.frozen(subject_id)
-            for workspace_id, (state, _) in list(self._wallets.items()):
-                if state.wallet_id == subject_id:
-                    del self._wallets[workspace_id]
+            self._wallets.evict(subject_id)
 
     def missed_changes(self) -> None:
         self._keys.clear()

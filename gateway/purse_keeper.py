@@ -202,8 +202,11 @@ class PurseKeeper:
 
     async def _short(self, purse: Purse, taken: Taken) -> None:
         """The wallet cannot pay for the first that waits: call back what others hold, once."""
-        if taken.granted_elsewhere == 0 or self._clock() < purse.answered_until:
+        if taken.granted_elsewhere == 0:
             self._refuse(purse, taken.available)
+            return
+        if self._clock() < purse.answered_until:
+            await self._try_once_more(purse)
             return
         wallet_id, epoch = purse.wallet_id, purse.epoch
         number = await self._until_clear(
@@ -211,6 +214,18 @@ class PurseKeeper:
         )
         purse.quiet_until = self._clock() + self._limits.quiet_s
         await self._await_answers(purse, number)
+
+    async def _try_once_more(self, purse: Purse) -> None:
+        """All holders answered lately and return at once what they free: it may be under way."""
+        await asyncio.sleep(self._limits.poll_s)
+        if purse.is_dropped:
+            raise Dropped
+        purse.serve()
+        if purse.waiters:
+            need = purse.waiters[0].amount - purse.free
+            taken = await self._take(purse, need, need)
+            if taken.status is TakeStatus.SHORT:
+                self._refuse(purse, taken.available)
 
     async def _await_answers(self, purse: Purse, number: int) -> None:
         """Try the take again until it succeeds, all have answered, or a second has passed."""

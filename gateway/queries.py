@@ -84,7 +84,7 @@ def call_of(*, workspace_id: int, call_id: UUID) -> CallView | None:
     row = UsageRecord.objects.filter(workspace_id=workspace_id, id=call_id).first()
     if row is None:
         return None
-    return _view(row, Attempt.objects.filter(call_id=call_id).order_by("n"))
+    return _view(row, list(Attempt.objects.filter(call_id=call_id).order_by("n")))
 
 
 def spend_of(*, workspace_id: int, since: datetime, until: datetime | None = None) -> Spend:

@@ -48,6 +48,15 @@ class SettleLimits:
     longest_retry_s: float = 1
 
 
+_EXPECTED = (psycopg.OperationalError, psycopg.InterfaceError)  # the database was away, or busy
+# SQLSTATE classes of what a repeat cannot cure: data exception, constraint, RAISE.
+_BY_DATA = ("22", "23", "P0")
+
+
+def _is_by_data(error: Exception) -> bool:
+    return isinstance(error, psycopg.Error) and (error.sqlstate or "").startswith(_BY_DATA)
+
+
 class _Stop:
     """In the queue: commit what waits, then end."""
 
@@ -93,7 +102,8 @@ class Settler:
             _lost(record)
             raise SettlementFailed
         entry = Entry(record, self._end_hold(record), time.monotonic())
-        future = self._futures[entry] = self._loop.create_future()
+        future: asyncio.Future[Settled] = self._loop.create_future()
+        self._futures[entry] = future
         self._waiting += 1
         self._queue.put(entry)
         return await future
@@ -171,18 +181,22 @@ class Settler:
         epoch = self._epoch()
         try:
             answer = self._commit(epoch, batch)
-        except (psycopg.OperationalError, psycopg.InterfaceError) as error:
-            logger.warning("settlement.batch.unclear calls=%s: %s", len(batch), error)
+        except Exception as error:  # noqa: BLE001  (the thread must live: every call waits for it)
             self._disconnect()
-            return batch
-        except psycopg.Error as error:
-            self._disconnect()
-            if len(batch) > 1:  # one of them has data that the database refuses
-                return [left for entry in batch for left in self._settle_some([entry])]
-            logger.exception("A call could not be settled by its own data.", exc_info=error)
-            self._tell(self._refuse, batch)
-            return []
+            return self._not_settled(batch, error)
         self._tell(self._finish, batch, paid_by_call(batch, answer), captured(batch, answer, epoch))
+        return []
+
+    def _not_settled(self, batch: list[Entry], error: Exception) -> list[Entry]:
+        """What is to be tried again: all, unless a call is refused for its own data."""
+        if not _is_by_data(error):
+            level = logging.WARNING if isinstance(error, _EXPECTED) else logging.ERROR
+            logger.log(level, "settlement.batch.unclear calls=%s: %r", len(batch), error)
+            return batch
+        if len(batch) > 1:
+            return [left for entry in batch for left in self._settle_some([entry])]
+        logger.error("settlement.record.refused call_id=%s: %s", batch[0].record.call_id, error)
+        self._tell(self._refuse, batch)
         return []
 
     def _commit(self, epoch: int, batch: Sequence[Entry]) -> Answer:

@@ -263,6 +263,22 @@ class TestDatabaseAway:
         assert again(wallet).cash == 700
         assert "settlement.record.lost" in caplog.text
 
+    def test_a_database_that_lacks_the_function_for_a_while_loses_nothing(self, caplog):
+        class Lacks(LosesAnswers):
+            def _commit(self, epoch, batch):
+                if self.times:
+                    self.times -= 1
+                    raise psycopg.errors.UndefinedFunction("gateway_settle")
+                return super()._commit(epoch, batch)
+
+        wallet = make_wallet(cash=1_000)
+
+        [settled] = settle(make_record(wallet, charge=300), cls=Lacks)
+
+        assert settled.paid_nano_usd == 300
+        assert again(wallet).cash == 700
+        assert [each.levelname for each in caplog.records if "unclear" in each.message] == ["ERROR"]
+
     def test_more_than_may_wait_is_refused(self):
         record = make_record(make_wallet(cash=1_000), charge=1)
 
