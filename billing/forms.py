@@ -44,17 +44,20 @@ class TopUpForm(forms.Form):
     def clean(self) -> dict[str, Any]:
         """Turn either field into nano-USD, under "credit"."""
         values = super().clean() or {}
-        is_other = values.get("amount") == OTHER
-        text = values.get("other_amount", "") if is_other else values.get("amount", "")
-        if not text:
-            if is_other:
-                self.add_error("other_amount", _("Enter an amount such as 20 or 12.50."))
-            return values
+        typed, chosen = values.get("other_amount", ""), values.get("amount", "")
+        if chosen == OTHER and not typed:
+            self.add_error("other_amount", _("Enter an amount such as 20 or 12.50."))
+        elif chosen and chosen != OTHER and typed:
+            self.add_error("other_amount", _("Choose “Other” for this amount, or clear it."))
+        elif chosen:
+            self._add_credit(values, typed or chosen)
+        return values
+
+    def _add_credit(self, values: dict[str, Any], text: str) -> None:
         try:
             values["credit"] = _credit(text.removeprefix("$").replace(",", ""))
         except InvalidAmount as error:
             self.add_error("other_amount", str(error))
-        return values
 
 
 def _credit(text: str) -> NanoUsd:

@@ -71,7 +71,8 @@ def _page(*, title: str, body: str, status: int = 200) -> Answer:
     html = (
         '<!doctype html><html lang="en"><head><meta charset="utf-8">'
         '<meta name="viewport" content="width=device-width, initial-scale=1">'
-        f"<title>{escape(title)}</title><style>{STYLE}</style></head><body><main>"
+        f'<title>{escape(title)}</title><link rel="icon" href="data:,">'
+        f"<style>{STYLE}</style></head><body><main>"
         f'<p class="note"><strong>Test payment, no real money.</strong> '
         f"This page stands in for Stripe.</p>{body}</main></body></html>"
     )

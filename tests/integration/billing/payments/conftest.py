@@ -10,7 +10,7 @@ from django.utils import timezone
 
 from accounts.models import User
 from accounts.workspaces import create_workspace_for
-from billing import queries, tasks, topups
+from billing import connections, queries, tasks, topups
 from billing.models import Transfer
 from billing.money import NanoUsd
 from billing.payment_models import TopUp
@@ -46,6 +46,12 @@ class Customer:
 def make_customer(email: str = "payer@example.com") -> Customer:
     user = User.objects.create_user(email, "only-for-tests-4711")
     return Customer(user=user, workspace_id=create_workspace_for(user=user).id)
+
+
+@pytest.fixture(autouse=True)
+def _unhurried(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A test is one transaction, and may idle in it while a pay page is read on a busy machine."""
+    monkeypatch.setitem(connections.SETTINGS, "idle_in_transaction_session_timeout", "60000")
 
 
 @pytest.fixture

@@ -98,6 +98,13 @@ class TestStart:
         assert answer.status_code == 422
         assert TopUp.objects.count() == 0
 
+    def test_asks_which_of_two_amounts_is_meant(self, browser, stripe):
+        answer = browser.post("/wallet/top-up/", form(amount="10", other_amount="100"))
+
+        assert answer.status_code == 422
+        assert "or clear it" in answer.content.decode()
+        assert TopUp.objects.count() == 0
+
     @pytest.mark.parametrize(
         "changes", [{"provider": "alipay"}, {"amount": "7"}, {"token": "x"}, {"provider": ""}]
     )
