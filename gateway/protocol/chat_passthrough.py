@@ -86,7 +86,7 @@ class ChatPassThrough:
         for shape in self._shapes:
             match = shape.match(event.data)
             if match is not None:
-                return Frame(match.data, (match.event,), is_content=True, is_final=self._is_final)
+                return Frame(match[0], (match[1],), is_content=True, is_final=self._is_final)
         if event.data == sse.DONE_DATA:
             return self._done()
         chunk = parse_chunk(event)

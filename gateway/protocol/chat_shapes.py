@@ -11,15 +11,10 @@ import orjson
 
 from gateway.protocol.events import Event, ReasoningDelta, TextDelta
 
+_BACKSLASH = 0x5C
 _PADDING = b'"obfuscation":"'
 _PADDING_END = re.compile(rb'[A-Za-z0-9]*"\}')
 _STRING = re.compile(rb'[^"\\\x00-\x1f]*(?:\\.[^"\\\x00-\x1f]*)*')
-
-
-@dataclass(frozen=True, slots=True)
-class Match:
-    data: bytes
-    event: Event
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,20 +59,20 @@ class ChunkShape:
             choice=event.choice,
         )
 
-    def match(self, data: bytes) -> Match | None:
-        """The chunk with our model name and its event, if it is of this shape."""
+    def match(self, data: bytes) -> tuple[bytes, Event] | None:
+        """The frame with our model name and its event, if the chunk is of this shape."""
         if not data.startswith(self.before):
             return None
         start = len(self.before)
-        string = _STRING.match(data, start)
-        end = start if string is None else string.end()
-        if end == start or not self._has_end(data, end):
+        end = data.find(b'"', start)
+        if end > start and data[end - 1] == _BACKSLASH:  # the quote may be escaped
+            end = _end_of_string(data, start)
+        if end <= start or not self._has_end(data, end):
             return None
-        text = self._text(data[start:end])
+        text = _text(data[start:end])
         if text is None:
             return None
-        out = self.before_out + data[start:] + b"\n\n"
-        return Match(out, self.kind(text=text, choice=self.choice))
+        return self.before_out + data[start:] + b"\n\n", self.kind(text, choice=self.choice)
 
     def _has_end(self, data: bytes, start: int) -> bool:
         if not data.startswith(self.after, start):
@@ -87,14 +82,20 @@ class ChunkShape:
             return _PADDING_END.fullmatch(data, rest) is not None
         return rest == len(data)
 
-    @staticmethod
-    def _text(raw: bytes) -> str | None:
-        try:
-            if b"\\" not in raw:
-                return raw.decode()
-            return str(orjson.loads(b'"' + raw + b'"'))
-        except ValueError:
-            return None
+
+def _end_of_string(data: bytes, start: int) -> int:
+    string = _STRING.match(data, start)
+    return -1 if string is None else string.end()
+
+
+def _text(raw: bytes) -> str | None:
+    """The text of a JSON string's inside, or None where it is malformed."""
+    try:
+        if b"\\" not in raw:
+            return raw.decode()
+        return str(orjson.loads(b'"' + raw + b'"'))
+    except ValueError:
+        return None
 
 
 def _name(model: str) -> bytes:

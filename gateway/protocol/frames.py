@@ -1,15 +1,15 @@
 """Bytes for the client in its own protocol, and what they mean to the call."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Protocol
+
+import msgspec
 
 from catalog.pricing import Charge, Usage
 from gateway.protocol.events import Event
 
 
-@dataclass(frozen=True, slots=True)
-class Frame:
+class Frame(msgspec.Struct, frozen=True):
     """Bytes for the client in its own protocol, and what they mean.
 
     `is_final` marks the first frame that tells the client its answer is whole (the last choice's

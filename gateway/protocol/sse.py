@@ -123,6 +123,8 @@ def _plain_events(data: bytes, max_line_bytes: int) -> list[SseEvent] | None:
     """The usual read: whole `data: …` events with LF ends and nothing else. None if it is not."""
     if not data.endswith(b"\n\n") or b"\r" in data or len(data) > max_line_bytes:
         return None
+    if data.find(b"\n") == len(data) - 2 and data.startswith(b"data: "):
+        return [SseEvent(data=data[6:-2])]
     events = []
     for block in data[:-2].split(b"\n\n"):
         if block[:6] != b"data: " or b"\n" in block:
