@@ -25,7 +25,7 @@ from tokenmix_site.local.lock import LockedError, RunLock, take_lock
 from tokenmix_site.local.processes import Child, ChildEndedError, Family, say
 
 HOST = "127.0.0.1"
-HEALTHY_WITHIN_S = 60
+HEALTHY_WITHIN_S = 120
 HEALTH_TIMEOUT_S = 2
 POLL_S = 0.1
 STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
@@ -170,7 +170,7 @@ def _children(plan: Plan) -> list[Child]:
         ),
         Child(
             "beat",
-            [*celery, "beat", "--loglevel", "WARNING", "--pidfile=",
+            [*celery, "beat", "--loglevel", "ERROR", "--pidfile=",
              "--schedule", str(plan.data / "beat-schedule")],
             stop_within_s=5,
         ),
