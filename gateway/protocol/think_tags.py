@@ -69,7 +69,7 @@ class _Choice:
     def _begin(self) -> None:
         text = self._rest.lstrip()
         if text.startswith(_OPEN):
-            self._rest = text[len(_OPEN) :].lstrip("\n")
+            self._rest = text[len(_OPEN) :]
             self._state = _State.THINKING
         elif not _OPEN.startswith(text):
             self._state = _State.ANSWER
