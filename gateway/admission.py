@@ -30,7 +30,7 @@ SHOWN_CHARS = 10
 class Quote:
     """What a call may cost at most, and usually, on one candidate."""
 
-    input_cost: int  # nano-USD
+    input_cost: int  # millionths of a nano-USD: rounded with the sum only
     output_rate: int  # nano-USD per million tokens
     most_output: int  # tokens of one choice
     usual_output: int
@@ -46,13 +46,13 @@ class Quote:
 
     def at(self, output_tokens: int) -> int:
         """Nano-USD when each choice has so many output tokens."""
-        return self.input_cost + up(output_tokens * self.choices * self.output_rate, MTOK)
+        return up(self.input_cost + output_tokens * self.choices * self.output_rate, MTOK)
 
     def output_paid_by(self, amount: int) -> int:
         """How many output tokens, of all choices together, an amount pays beside the input."""
         if self.output_rate == 0:
             return self.most_output * self.choices
-        return max(0, (amount - self.input_cost) * MTOK // self.output_rate)
+        return max(0, (amount * MTOK - self.input_cost) // self.output_rate)
 
 
 @dataclass(slots=True)
@@ -155,7 +155,7 @@ def quote_for(ask: Ask, candidate: Candidate, *, input_tokens: int, at: datetime
     up_by, down_by = _service_tier(candidate.price, ask)
     most = least(ask.output_limit, candidate.output_limit) or UNKNOWN_OUTPUT_LIMIT
     return Quote(
-        input_cost=up(input_tokens * rates.input_nano_usd_per_mtok * up_by, MTOK * down_by),
+        input_cost=up(input_tokens * rates.input_nano_usd_per_mtok * up_by, down_by),
         output_rate=up(rates.output_nano_usd_per_mtok * up_by, down_by),
         most_output=most,
         usual_output=candidate.model.usual_output_tokens,

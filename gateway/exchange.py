@@ -16,6 +16,7 @@ MAX_BODY_BYTES = 20 * 1024 * 1024
 LINGER_S = 5.0  # how long an unread body is thrown away, so that the error can be read
 LINGER_BYTES = 64 * 1024 * 1024
 KEEP_ALIVE_S = 15.0
+LEAST_TICK_S = 1.0  # between two looks at a client that takes nothing
 SEND_WITHIN_S = 60.0  # a client that takes nothing for so long has left
 KEEP_ALIVE = b": keep-alive\n\n"
 OPENAI_VERSION = (b"openai-version", b"2020-10-01")
@@ -154,24 +155,27 @@ class Exchange:
         """A piece of the body. When the client has left, nothing."""
         if self.is_gone:
             return
+        await self._emit({"type": "http.response.body", "body": data, "more_body": True})
+
+    async def finish(self, data: bytes = b"") -> None:
+        """The last piece: the answer is complete."""
+        if not self.is_gone and not self.is_complete:
+            self.is_complete = True
+            await self._emit({"type": "http.response.body", "body": data, "more_body": False})
+        self.stop_keep_alive()
+
+    async def _emit(self, message: Message) -> None:
+        """Send, while the keep-alive's timer watches that the client takes it."""
         self._last_sent_at = time.perf_counter()
         self._sender = asyncio.current_task()
         try:
-            await self._send({"type": "http.response.body", "body": data, "more_body": True})
+            await self._send(message)
         except asyncio.CancelledError:
             if self._sender is not None:
                 raise
             # We gave up on a client that takes nothing: the call goes on without it.
         finally:
             self._sender = None
-
-    async def finish(self, data: bytes = b"") -> None:
-        """The last piece: the answer is complete."""
-        self.stop_keep_alive()
-        if self.is_gone or self.is_complete:
-            return
-        self.is_complete = True
-        await self._send({"type": "http.response.body", "body": data, "more_body": False})
 
     async def answer_json(
         self, status: int, body: bytes, headers: Iterable[tuple[bytes, bytes]] = ()
@@ -232,7 +236,7 @@ class Exchange:
 
     def _ping(self) -> None:
         silent_s = time.perf_counter() - self._last_sent_at
-        self._arm(max(KEEP_ALIVE_S - silent_s, 1.0))
+        self._arm(max(KEEP_ALIVE_S - silent_s, LEAST_TICK_S))
         if self._sender is not None:
             if silent_s > SEND_WITHIN_S:
                 self.give_up()

@@ -80,6 +80,7 @@ class Trying(Generic[T]):
     build: Callable[[Candidate], UpstreamRequest]
     begin: Callable[[UpstreamAnswer, Candidate], Awaitable[T]]
     read_error: Callable[[Candidate, int, Mapping[str, str], bytes], UpstreamError]
+    is_wanted: Callable[[], bool]  # whether anybody still waits for the answer
     hang_up: HangUp
     timeouts: Timeouts
     mode: str
@@ -104,6 +105,8 @@ async def open_first(
     ends_at = time.monotonic() + trying.timeouts.total_s
     failures: list[_Failed] = []
     for candidate in candidates:
+        if not trying.is_wanted():
+            raise CallerLeft
         now = time.monotonic()
         if len(failures) == MAX_ATTEMPTS or now >= ends_at:
             break
@@ -112,7 +115,7 @@ async def open_first(
         result = await _attempt(candidate, trying, attempts)
         if isinstance(result, Opened):
             return result
-        if trying.hang_up.is_pulled:
+        if trying.hang_up.is_pulled:  # by the client's leaving, or because the process stops
             raise CallerLeft
         if result.error.is_caller_fault:
             raise AllFailed(_caller_fault(result.error))

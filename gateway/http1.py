@@ -82,6 +82,7 @@ class Connection(asyncio.Protocol):
         self._has_head = False
         self._is_whole = False
         self._is_kept_alive = False
+        self._has_excess = False
         self._is_paused = False
         self._is_busy = False
         self._failed: UpstreamFailed | None = None
@@ -232,10 +233,16 @@ class Connection(asyncio.Protocol):
         except httptools.HttpParserError as error:
             self._fail(Failure.PROTOCOL, f"The upstream does not speak HTTP/1.1: {error}.")
             return
-        if self._chunks or self._is_whole or self._has_head:
-            self._wake()
+        self._wake()
+
+    def on_message_begin(self) -> None:
+        if self._is_whole:  # bytes behind the answer: not to be trusted, nor the connection
+            self._has_excess = True
+            self.close()
 
     def on_header(self, name: bytes, value: bytes) -> None:
+        if self._has_excess:
+            return
         self._header_bytes += len(name) + len(value)
         if self._header_bytes > MAX_HEADER_BYTES:
             self._fail(Failure.PROTOCOL, "The upstream sent too many headers.")
@@ -243,12 +250,16 @@ class Connection(asyncio.Protocol):
         self.headers[name.decode("latin-1").lower()] = value.decode("latin-1")
 
     def on_headers_complete(self) -> None:
+        if self._has_excess:
+            return
         self.status = self._parser.get_status_code()
         self._has_head = self.status >= 200  # noqa: PLR2004  (1xx: the real head follows)
         if not self._has_head:
             self.headers = {}
 
     def on_body(self, body: bytes) -> None:
+        if self._has_excess:
+            return
         self._chunks.append(body)
         self._buffered_bytes += len(body)
         if self._buffered_bytes > PAUSE_ABOVE_BYTES:

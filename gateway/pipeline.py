@@ -27,7 +27,15 @@ from gateway.errors import (
     ApiError,
 )
 from gateway.exchange import Exchange
-from gateway.failover import AllFailed, AnswerFailed, CallerLeft, Opened, Trying, open_first
+from gateway.failover import (
+    OK_STATUSES,
+    AllFailed,
+    AnswerFailed,
+    CallerLeft,
+    Opened,
+    Trying,
+    open_first,
+)
 from gateway.process import NotReady, Process, current_process
 from gateway.protocol.events import Event, Failed, Finished
 from gateway.protocol.invalid import InvalidRequest
@@ -240,6 +248,7 @@ async def _open(
         build=build,
         begin=begin,
         read_error=call.inbound.read_error,
+        is_wanted=lambda: not call.exchange.is_gone,
         hang_up=call.hang_up,
         timeouts=call.gateway.timeouts,
         mode=call.gateway.mode,
@@ -253,6 +262,7 @@ async def _open(
         await _write_down(call, Ending(CallOutcome.FAILED, failed.error.status))
         return None
     except CallerLeft:
+        await _say(call, NOT_READY.error())  # to a client that is still there: we are stopping
         await _write_down(call, _left_early(call, candidates))
         return None
     call.first_byte_ms = int(call.elapsed_ms())
@@ -263,7 +273,7 @@ async def _open(
 def _left_early(call: Call, candidates: tuple[Candidate, ...]) -> Ending:
     """The client left before content. An upstream that had accepted the call has read the input."""
     last = call.attempts[-1] if call.attempts else None
-    if last is None or last.status is None:
+    if last is None or last.status not in OK_STATUSES:
         return Ending(CallOutcome.CLIENT_LEFT_CUT)
     candidate = next(c for c in candidates if c.route.id == last.route_id)
     usage = metering.delivered_usage(call.input_tokens, {})

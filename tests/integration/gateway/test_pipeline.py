@@ -537,6 +537,66 @@ class TestClientLeaving:
         assert record.outcome is CallOutcome.CLIENT_LEFT_DRAINED
         assert record.amount == 7 * IN + 3 * OUT
 
+    async def test_during_a_drain_that_fails_starts_no_other(self, world):
+        failing = json_reply({"error": {"message": "x"}}, status=500, delay_s=0.2)
+        await world.upstream(failing, bills_after_hangup=True)
+        second = await world.upstream(json_reply(completion()))
+        world.process()
+        client = world.client()
+        running = asyncio.ensure_future(client.run())
+        await asyncio.sleep(0.05)
+
+        client.leave()
+        await running
+        record = await world.recorded()
+
+        assert second.requests == []
+        assert record.amount == 0
+
+    async def test_before_the_hold_asks_no_upstream(self, world):
+        upstream = await world.upstream(json_reply(completion()))
+        process = world.process()
+        hold = process.money.hold
+
+        async def slowly(**values):
+            await asyncio.sleep(0.1)
+            return await hold(**values)
+
+        process.money.hold = slowly
+        client = world.client()
+        running = asyncio.ensure_future(client.run())
+        await asyncio.sleep(0.02)
+        client.leave()
+        await running
+        record = await world.recorded()
+
+        assert upstream.requests == []
+        assert record.amount == 0
+        world.assert_money_adds_up()
+
+    async def test_is_assumed_of_one_that_takes_nothing(self, world, monkeypatch):
+        monkeypatch.setattr("gateway.exchange.KEEP_ALIVE_S", 0.05)
+        monkeypatch.setattr("gateway.exchange.SEND_WITHIN_S", 0.1)
+        monkeypatch.setattr("gateway.exchange.LEAST_TICK_S", 0.05)
+        await world.upstream(self.slow())
+        world.process()
+        client = world.client(stream=True)
+        take = client.send
+
+        async def send(message):
+            await take(message)
+            if len(client.answer.pieces) == 3:
+                await asyncio.sleep(60)
+
+        client.send = send
+        await client.run()
+        record = await world.recorded()
+
+        assert not client.answer.is_complete
+        assert record.outcome is CallOutcome.CLIENT_LEFT_DRAINED
+        assert record.amount == 7 * IN + 20 * OUT
+        world.assert_money_adds_up()
+
     async def test_does_not_start_another_attempt(self, world):
         await world.upstream(Reply(delay_s=5), bills_after_hangup=False)
         second = await world.upstream(json_reply(completion()))
@@ -807,6 +867,19 @@ class TestDraining:
 
         assert answer.events[-1] == "[DONE]"
         assert (await world.call()).status == 503
+
+    async def test_tells_a_waiting_client_before_content(self, world):
+        upstream = await world.upstream(Reply(delay_s=5))
+        world.gateway = replace(world.gateway, timeouts=Timeouts())
+        world.process()
+        running = asyncio.ensure_future(world.call())
+        assert await eventually(lambda: upstream.requests)
+
+        await world.gateway.calls.drain(0.05)
+        answer = await running
+
+        assert (answer.status, answer.json["error"]["code"]) == (503, "not_ready")
+        assert world.record.amount == 0
 
     async def test_cuts_and_settles_what_lasts_too_long(self, world):
         upstream = await world.upstream(streamed(*words((" hello", " world")), then="stall"))

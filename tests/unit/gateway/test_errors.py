@@ -1,4 +1,5 @@
 import json
+from pathlib import Path
 
 import pytest
 
@@ -33,3 +34,15 @@ class TestTable:
 
         assert kind.with_code("invalid_json").error(message="x").code == "invalid_json"
         assert kind.with_code(None).error(message="x").code == "invalid_request"
+
+
+class TestDocumentation:
+    @pytest.mark.parametrize("name", errors.table())
+    def test_has_each_row(self, name):
+        kind = errors.table()[name]
+        text = (Path(__file__).parents[3] / "docs" / "errors.md").read_text()
+
+        assert any(
+            line.startswith(f"| {kind.status} | {kind.type} |") and kind.code in line
+            for line in text.splitlines()
+        )

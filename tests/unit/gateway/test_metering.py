@@ -80,7 +80,9 @@ class TestCountInputTokens:
         schema = {"type": "object", "properties": {"type": {"type": "string"}}}
         tool = {"name": "x", "input_schema": schema}
 
-        assert count_input_tokens({**user("x"), "tools": [tool]}) > count_input_tokens(user("x")) + 3
+        assert (
+            count_input_tokens({**user("x"), "tools": [tool]}) > count_input_tokens(user("x")) + 3
+        )
 
     @pytest.mark.parametrize("odd", [None, 1, "text", [1, None, "x"], {"messages": 3}])
     def test_takes_odd_values_calmly(self, odd):

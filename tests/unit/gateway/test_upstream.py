@@ -143,6 +143,21 @@ class TestAnswer:
             assert await answer.body() == b"all of it"
             answer.close()
 
+    async def test_leaves_bytes_behind_the_answer(self, client):
+        async def handler(reader, writer):
+            await server.request(reader)
+            writer.write(OK + b"HTTP/1.1 500 X\r\ncontent-length: 3\r\n\r\nbad")
+            await reader.read()
+
+        server = Server(handler)
+        async with serving(server) as url:
+            for _ in range(2):
+                answer = await open_(client, url)
+                assert (answer.status, await answer.body()) == (200, b"hi")
+                answer.close()
+
+        assert server.made == 2
+
     async def test_skips_an_interim_head(self, client):
         async def handler(reader, writer):
             await server.request(reader)
@@ -201,12 +216,14 @@ class TestFailures:
         assert await self.failure(client, b"SSH-2.0-x\r\n\r\n") is Failure.PROTOCOL
 
     async def test_length_and_chunks_at_once_is_no_http(self, client):
-        data = b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\ntransfer-encoding: chunked\r\n\r\n0\r\n\r\n"
+        both = b"content-length: 2\r\ntransfer-encoding: chunked"
+        data = b"HTTP/1.1 200 OK\r\n" + both + b"\r\n\r\n0\r\n\r\n"
 
         assert await self.failure(client, data) is Failure.PROTOCOL
 
     async def test_headers_without_end(self, client):
-        data = b"HTTP/1.1 200 OK\r\n" + b"".join(b"h%d: %s\r\n" % (i, b"x" * 900) for i in range(99))
+        lines = (b"h%d: %s\r\n" % (i, b"x" * 900) for i in range(99))
+        data = b"HTTP/1.1 200 OK\r\n" + b"".join(lines)
 
         assert await self.failure(client, data, then=0.1) is Failure.PROTOCOL
 
@@ -246,8 +263,10 @@ class TestFailures:
             await client.open(REQUEST, route, mode="sandbox", timeouts=QUICK)
 
     async def test_host_of_the_other_mode_is_never_called(self, client):
+        route = route_to("http://x", mode="live")
+
         with pytest.raises(WrongMode):
-            await client.open(REQUEST, route_to("http://x", mode="live"), mode="sandbox", timeouts=QUICK)
+            await client.open(REQUEST, route, mode="sandbox", timeouts=QUICK)
 
 
 class TestHangingUp:
