@@ -2,11 +2,14 @@
 
 import json
 import os
+import re
+import secrets
 import signal
 import subprocess
 import sys
 import time
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -24,6 +27,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("processes")]
 ROOT = Path(__file__).resolve().parents[2]
 READY_WITHIN_S = 60
 STOP_WITHIN_S = 20
+IDLE_S = 7  # longer than any wait for Redis: a quiet line must stay open
 MAKE_A_CUSTOMER = """
 import json
 from importlib import import_module
@@ -75,16 +79,20 @@ def _manage(environ: Mapping[str, str], *arguments: str) -> str:
 
 
 @pytest.fixture(scope="module")
-def installation() -> Installation:
-    server = os.environ["DATABASE_URL"]
+def installation(tmp_path_factory: pytest.TempPathFactory) -> Installation:
+    server, web_port = os.environ["DATABASE_URL"], free_port()
     environ = os.environ | {
-        "DJANGO_SETTINGS_MODULE": "tokenmix_site.settings.test",
+        "DJANGO_SETTINGS_MODULE": "tests.integration.deployed_settings",
+        "TEST_STATIC_ROOT": str(tmp_path_factory.mktemp("static")),
         "DATABASE_URL": stores.create_database(server, f"deploy_{os.getpid()}"),
-        "WEB_PORT": str(free_port()),
+        "SECRET_KEY": secrets.token_urlsafe(50),
+        "TOKENMIX_BASE_URL": f"http://127.0.0.1:{web_port}",
+        "WEB_PORT": str(web_port),
         "GATEWAY_PORT": str(free_port()),
-        "GATEWAY_WORKERS": "1",
+        "GATEWAY_WORKERS": "2",
         "GATEWAY_DRAIN_S": "5",
     }
+    _manage(environ, "collectstatic", "--noinput", "--verbosity", "0")
     _manage(environ, "prepare", "--verbosity", "0")
     made = json.loads(_manage(environ, "shell", "--no-imports", "-c", MAKE_A_CUSTOMER))
     return Installation(environ=environ, **made)
@@ -118,6 +126,7 @@ def _serve(name: str, environ: Mapping[str, str], port: str, log: Path) -> Itera
             cwd=ROOT,
             env=dict(environ),
             preexec_fn=die_with_parent(signal.SIGTERM),  # noqa: PLW1509  (no threads fork here)
+            process_group=0,
             stdout=output,
             stderr=output,
         )
@@ -129,7 +138,8 @@ def _serve(name: str, environ: Mapping[str, str], port: str, log: Path) -> Itera
         # uvicorn repeats the signal for its parent to see.
         assert code in {0, -signal.SIGTERM}, log.read_text()
     finally:
-        process.kill()
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
         process.wait()
 
 
@@ -152,6 +162,16 @@ class TestWeb:
         assert answer.status_code == 200
         assert "text/html" in answer.headers["content-type"]
 
+    def test_serves_the_files_of_its_pages(self, web: str) -> None:
+        page = httpx.get(f"{web}/").text
+        style = re.search(r'href="(/static/[^"]+\.css)"', page)
+        assert style is not None
+
+        answer = httpx.get(f"{web}{style[1]}")
+
+        assert answer.status_code == 200
+        assert "immutable" in answer.headers["cache-control"]
+
     def test_does_not_serve_the_api(self, web: str) -> None:
         assert httpx.get(f"{web}/v1/models").status_code == 404
 
@@ -166,6 +186,7 @@ class TestWeb:
         address = f"{web.replace('http', 'ws')}/ws/live/"
 
         with connect(address, origin=web, additional_headers=cookie) as socket:
+            time.sleep(IDLE_S)
             installation.shell(SEND_A_PING.format(workspace=installation.workspace))
             message = json.loads(socket.recv(timeout=10))
 

@@ -157,7 +157,12 @@ CONTENT_SECURITY_POLICY = {
 CHANNEL_LAYERS = {
     "default": {
         "BACKEND": "channels_redis.core.RedisChannelLayer",
-        "CONFIG": {"hosts": [ENV.redis_url], "prefix": "tm:channels"},
+        "CONFIG": {
+            # The layer waits 5 s for a message; redis-py's own limit of 5 s would end the page's
+            # WebSocket whenever nothing happens for that long.
+            "hosts": [{"address": ENV.redis_url, "socket_timeout": 15}],
+            "prefix": "tm:channels",
+        },
     }
 }
 
