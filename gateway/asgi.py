@@ -11,6 +11,7 @@ from weakref import WeakKeyDictionary
 
 from django.conf import settings
 
+from gateway import metering
 from gateway.breaker import Breaker
 from gateway.call import Gateway
 from gateway.call_ids import new_call_id
@@ -19,7 +20,7 @@ from gateway.errors import INTERNAL, METHOD_NOT_ALLOWED, UNKNOWN_URL, ApiError
 from gateway.exchange import ClientLeft, Exchange, Message, Receive, Send
 from gateway.open_calls import OpenCalls
 from gateway.process import NotReady, current_process, stop_current_process
-from gateway.upstream import Timeouts, close_client
+from gateway.upstream import Timeouts, client, close_client
 
 Endpoint = Callable[[Exchange, Gateway], Awaitable[None]]
 
@@ -95,8 +96,10 @@ def _timeouts() -> Timeouts:
 
 
 async def startup() -> None:
-    """Register this process and load the catalog, so that the first call does not wait for it."""
+    """Register this process, load catalog and tokenizer: the first call waits for none of it."""
     current_gateway()
+    client()
+    await asyncio.to_thread(metering.count_text, "")
     try:
         await current_process()
     except NotReady:
