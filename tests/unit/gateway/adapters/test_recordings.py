@@ -25,7 +25,7 @@ WIRE = Path(os.environ.get("TOKENMIX_SHARED", ROOT.parent / "shared")) / "wire"
 PROTOCOLS = {"openai-chat": "openai_chat", "anthropic-messages": "anthropic_messages"}
 QUIRKS = {"api.x.ai": {"reasoning_outside_completion": True}}
 # 1-byte cuts cost most: every n-th stream gets them.
-BYTE_CUT_EVERY = 6
+BYTE_CUT_EVERY = 4
 LEAST_RIGHT = 0.99
 
 pytestmark = pytest.mark.skipif(
