@@ -4,6 +4,7 @@ import email
 import email.message
 import fcntl
 import os
+import re
 import shutil
 import signal
 import socket
@@ -97,6 +98,12 @@ class LocalRun:
     def kill(self) -> None:
         self.process.kill()
         self.process.wait()
+
+    def pid_of(self, name: str) -> int:
+        """The process of one of its children, by the name that it announced."""
+        found = re.search(rf"Started {name} \(process (\d+)\)", self.output())
+        assert found is not None, self.output()
+        return int(found[1])
 
     def is_anybody_left(self) -> bool:
         """Whether a process that it started still runs: each holds the lock of the data folder."""

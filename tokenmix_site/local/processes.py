@@ -52,8 +52,11 @@ class Family:
     is_hurried: bool = False
     _running: list["Running"] = field(default_factory=list)
 
-    def start(self, child: Child) -> None:
-        self._running.append(self._spawn(child))
+    def start(self, child: Child) -> int:
+        """Start a child that is to stay; its process id."""
+        running = self._spawn(child)
+        self._running.append(running)
+        return running.process.pid
 
     def run(self, child: Child) -> None:
         """Run a child that is to end by itself. Raises ChildEndedError unless it ends well."""

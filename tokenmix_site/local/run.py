@@ -86,7 +86,8 @@ def _run() -> None:
         stack.callback(_begin_to_stop, lock, family)
         family.run(_prepare(plan))
         for child in _children(plan):
-            family.start(child)
+            pid = family.start(child)
+            say("run", f"Started {child.name} (process {pid}).")
         _wait_until_healthy(family, plan)
         _greet(plan)
         family.watch()
