@@ -658,7 +658,7 @@ class TestHold:
 
     async def test_of_a_stream_is_the_usual_and_grows_as_it_passes(self, world):
         texts = [f" word{i}" for i in range(200)]
-        await world.upstream(stream(texts, usage=(9, 400)))
+        await world.upstream(stream(texts, usage=(9, 400), pace_s=0.001))
         process = world.process(usual_output_tokens=50)
 
         answer = await world.call(stream=True)
