@@ -18,7 +18,7 @@ from pathlib import Path
 from tokenmix_site.local.stores import die_with_parent
 
 ROOT = Path(__file__).resolve().parents[2]
-HEALTHY_WITHIN_S = 90
+HEALTHY_WITHIN_S = 180
 STOP_WITHIN_S = 75
 GREETING = "Ctrl-C stops everything"
 # What the supervisor decides by itself unless it is told: tests want its own decision.

@@ -16,7 +16,7 @@ from tests.fakes.local_run import LocalRun
 
 pytestmark = [
     pytest.mark.slow,
-    pytest.mark.timeout(240),  # each starts the product whole, some twice
+    pytest.mark.timeout(480),  # each starts the product whole, some twice
     pytest.mark.xdist_group("processes"),
 ]
 
