@@ -8,10 +8,10 @@ from typing import Any
 from django.conf import settings
 from django.db import transaction
 
-from accounts.changes import ChangeKind, record_change
+from catalog.changes import catalog_changed
 from catalog.credentials import encrypt
 from catalog.models import Host, HostCredential, Model, ModelName, Provider, Route
-from catalog.records import cost_prices, list_prices, models_file, providers_file
+from catalog.records import cost_prices, list_prices, models_file, providers_file, quirks_file
 from catalog.routes import normalise
 from catalog.seeding import Loaded, PriceSeeder, Seeder
 
@@ -36,6 +36,7 @@ SANDBOX_HOSTS: Mapping[str, Mapping[str, Any]] = {
         "apis": {"anthropic_messages": "POST /v1/messages"},
     },
 }
+SCHEMES = ("Bearer", "Key")
 ROUTE_KEYS = ("model", "host", "upstream_id")
 
 
@@ -52,7 +53,7 @@ def load_catalog() -> Loaded:
     costs = [
         (_put_route(routes, models[row["id"]], hosts[endpoint["host"]], endpoint, n), endpoint)
         for row in rows
-        for n, endpoint in enumerate([row["direct"], *(row.get("alternates") or [])])
+        for n, endpoint in enumerate(_endpoints(row))
     ]
     routes.flush()
     prices = PriceSeeder(loaded)
@@ -152,7 +153,7 @@ def _host_values(slug: str, row: Mapping[str, Any]) -> dict[str, Any]:
         "base_url": row["base_url"].rstrip("/"),
         "base_url_templates": row.get("base_url_templates") or [],
         "auth_header": auth["header"],
-        "auth_scheme": "Bearer" if "Bearer" in auth["scheme"] else "",
+        "auth_scheme": next((word for word in SCHEMES if word in auth["scheme"]), ""),
         "auth_env": auth.get("env", ""),
         "extra_headers": auth.get("extra_headers") or {},
         "apis": row["apis"],
@@ -213,6 +214,12 @@ def _load_names(rows: list[Mapping[str, Any]], models: Mapping[str, Model], load
     loaded.made["names"] += len(new)
 
 
+def _endpoints(row: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    """The maker's own host first; a model's last day is that of its maker."""
+    direct = {**row["direct"], "shutdown_date": row.get("shutdown_date")}
+    return [direct, *(row.get("alternates") or [])]
+
+
 def _put_route(
     seeder: Seeder[Route], model: Model, host: Host, endpoint: Mapping[str, Any], priority: int
 ) -> Route:
@@ -222,6 +229,7 @@ def _put_route(
         {
             "protocol": api,
             "path": _path_of(host.apis.get(api, "")),
+            "quirks": quirks_file().get(host.slug, {}).get(api, {}),
             "is_direct": priority == 0 and host.mode == Host.Mode.LIVE,
             "context_window": endpoint.get("context_window"),
             "max_output_tokens": endpoint.get("max_output_tokens"),
@@ -242,7 +250,7 @@ def _path_of(api: str) -> str:
 def _told(loaded: Loaded) -> Loaded:
     """Let the gateway processes load what changed."""
     if not loaded.is_empty:
-        record_change(kind=ChangeKind.CATALOG, subject_id=0)
+        catalog_changed()
     return loaded
 
 

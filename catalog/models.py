@@ -1,8 +1,11 @@
 """Tables of the catalog: who makes models, who serves them, under which names, at which prices.
 
 Money is whole nano-USD. Prices are never edited: a change is a new version (`editing.py`).
+`seeded` holds a digest of each field as the data files last said it: a value that differs was
+edited by an operator and stays (`seeding.py`).
 """
 
+import pgtrigger
 from django.db import models
 from django.db.models import F, Q
 from django.db.models.functions import Now
@@ -31,7 +34,7 @@ class Provider(models.Model):
         default=list, help_text="Prefixes such as openai/ that may stand before a name."
     )
     note = models.TextField(blank=True, default="")
-    seed_fingerprint = models.CharField(max_length=64, blank=True, default="", editable=False)
+    seeded = models.JSONField(default=dict, editable=False)
 
     def __str__(self) -> str:
         return self.name
@@ -74,7 +77,7 @@ class Host(models.Model):
     allows_private_addresses = models.BooleanField(default=False)
     notes = models.JSONField(default=list, blank=True)
     source = models.TextField(blank=True, default="")
-    seed_fingerprint = models.CharField(max_length=64, blank=True, default="", editable=False)
+    seeded = models.JSONField(default=dict, editable=False)
 
     def __str__(self) -> str:
         return self.name
@@ -126,7 +129,7 @@ class Model(models.Model):
         default=dict, blank=True, help_text="Sources, notes and other facts of the record."
     )
     position = models.IntegerField(default=0)
-    seed_fingerprint = models.CharField(max_length=64, blank=True, default="", editable=False)
+    seeded = models.JSONField(default=dict, editable=False)
 
     class Meta:
         indexes = [models.Index("provider", "category", name="catalog_model_by_provider")]
@@ -138,7 +141,7 @@ class Model(models.Model):
 class ModelName(models.Model):
     """A spelling that means a model; `key` is its normalised form, which means one model only."""
 
-    model = models.ForeignKey(Model, on_delete=models.CASCADE, related_name="names")
+    model = models.ForeignKey(Model, on_delete=models.PROTECT, related_name="names")
     name = models.CharField(max_length=160, unique=True)
     key = models.CharField(max_length=160, db_index=True)
 
@@ -164,7 +167,7 @@ class Route(models.Model):
     shutdown_date = models.DateField(null=True, blank=True)
     as_of = models.DateField(null=True, blank=True)
     source = models.TextField(blank=True, default="")
-    seed_fingerprint = models.CharField(max_length=64, blank=True, default="", editable=False)
+    seeded = models.JSONField(default=dict, editable=False)
 
     class Meta:
         constraints = [
@@ -223,6 +226,9 @@ class PriceVersion(models.Model):
             models.Index("model", F("valid_from").desc(), name="catalog_price_of_model"),
             models.Index("route", F("valid_from").desc(), name="catalog_price_of_route"),
         ]
+        triggers = [
+            pgtrigger.Protect(name="never_changed", operation=pgtrigger.Update | pgtrigger.Delete)
+        ]
 
     def __str__(self) -> str:
         return f"{self.origin} price {self.pk}"
@@ -231,7 +237,7 @@ class PriceVersion(models.Model):
 class PriceRate(models.Model):
     """One figure of a price version: a dimension, the unit it is for, and where it holds."""
 
-    version = models.ForeignKey(PriceVersion, on_delete=models.CASCADE, related_name="rates")
+    version = models.ForeignKey(PriceVersion, on_delete=models.PROTECT, related_name="rates")
     dimension = models.CharField(
         max_length=40, help_text="A token bucket, or image, video, minute …"
     )
@@ -256,6 +262,21 @@ class PriceRate(models.Model):
                 condition=Q(amount_nano_usd__gte=0), name="catalog_rate_not_negative"
             ),
         ]
+        triggers = [
+            pgtrigger.Protect(name="never_changed", operation=pgtrigger.Update | pgtrigger.Delete)
+        ]
 
     def __str__(self) -> str:
         return f"{self.dimension} {self.amount_nano_usd}/{self.unit}"
+
+
+class CatalogNumber(models.Model):
+    """The number of the catalog's newest state: one row, raised with every change."""
+
+    number = models.BigIntegerField(default=0)
+
+    class Meta:
+        constraints = [models.CheckConstraint(condition=Q(id=1), name="catalog_number_one_row")]
+
+    def __str__(self) -> str:
+        return str(self.number)

@@ -129,9 +129,7 @@ def window_words(part: Mapping[str, Any]) -> str:
 
 
 def tier_words(above_input_tokens: int) -> str:
-    return _("input above %(n)s tokens, for the whole request") % {
-        "n": f"{above_input_tokens:,}"
-    }
+    return _("input above %(n)s tokens, for the whole request") % {"n": f"{above_input_tokens:,}"}
 
 
 def unit_words(unit: str, details: Mapping[str, Any] | None = None) -> str:

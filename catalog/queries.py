@@ -1,5 +1,6 @@
 """Reads of the catalog that return plain values: the gateway's snapshot and what pages show."""
 
+import logging
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
@@ -8,11 +9,10 @@ from decimal import Decimal
 from typing import Any
 
 from django.conf import settings
-from django.db.models import Exists, Max, OuterRef, Prefetch, Q, QuerySet
+from django.db.models import Exists, OuterRef, Prefetch, Q, QuerySet
 
-from accounts.changes import ChangeKind
-from accounts.models import Change
-from catalog.credentials import decrypt
+from catalog.changes import newest_number
+from catalog.credentials import CannotDecrypt, decrypt
 from catalog.margins import below_cost
 from catalog.models import Host, Model, ModelName, PriceRate, PriceVersion, Provider, Route
 from catalog.pricing import Bucket, Price, Tier, Window
@@ -21,6 +21,8 @@ from catalog.routes import Host as HostValue
 from catalog.routes import Model as ModelValue
 from catalog.routes import Route as RouteValue
 from catalog.routes import Snapshot
+
+logger = logging.getLogger(__name__)
 
 BELOW_COST = "Its list price is below cost, and the operator has not confirmed that."
 SPOKEN_PROTOCOLS = frozenset({"openai_chat", "anthropic_messages"})
@@ -50,8 +52,7 @@ def counts() -> Counts:
 
 def catalog_number() -> int:
     """The number of the newest change of the catalog; 0 before the first."""
-    newest = Change.objects.filter(kind=ChangeKind.CATALOG).aggregate(newest=Max("id"))["newest"]
-    return newest or 0
+    return newest_number()
 
 
 def load_snapshot() -> Snapshot:
@@ -125,18 +126,28 @@ def _routes_by_model() -> Mapping[int, tuple[RouteValue, ...]]:
         .prefetch_related(_versions("costs"))
         .order_by("priority", "id")
     )
-    hosts: dict[int, HostValue] = {}
+    hosts: dict[int, HostValue | None] = {}
     found: dict[int, list[RouteValue]] = defaultdict(list)
     for row in rows:
         costs = tuple(price_value(version) for version in row.costs.all())
         if not costs:
             continue
-        host = hosts.setdefault(row.host_id, _host(row.host))
+        if row.host_id not in hosts:
+            hosts[row.host_id] = _host(row.host)
+        host = hosts[row.host_id]
+        if host is None or "{" in host.base_url + row.path:  # a {name} that nobody filled in
+            continue
         found[row.model_id].append(_route(row, host, costs))
     return {model_id: tuple(routes) for model_id, routes in found.items()}
 
 
-def _host(row: Host) -> HostValue:
+def _host(row: Host) -> HostValue | None:
+    """None where the credential cannot be read: one bad key must not take the others down."""
+    try:
+        secret = decrypt(row.credential.secret_encrypted)
+    except CannotDecrypt:
+        logger.exception("catalog.credential.unreadable host=%s: enter it again.", row.slug)
+        return None
     return HostValue(
         id=row.pk,
         slug=row.slug,
@@ -146,7 +157,7 @@ def _host(row: Host) -> HostValue:
         auth_header=row.auth_header.lower(),
         auth_scheme=row.auth_scheme,
         extra_headers=row.extra_headers,
-        secret=decrypt(row.credential.secret_encrypted),
+        secret=secret,
         region=row.region,
         bills_after_hangup=row.bills_after_hangup,
         allows_private_addresses=row.allows_private_addresses,

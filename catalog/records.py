@@ -18,6 +18,8 @@ import yaml
 from billing.money import NANO_PER_USD, parse_usd
 
 DATA = Path(__file__).resolve().parent / "data"
+# The one in C, where there is one, reads the models in a fifth of the time.
+LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 EPOCH = datetime(2020, 1, 1, tzinfo=UTC)
 MTOK_UNIT = "mtok"
 CENT_DIGITS = Decimal("0.000001")
@@ -75,6 +77,12 @@ def providers_file() -> Mapping[str, Any]:
 
 
 @lru_cache(maxsize=1)
+def quirks_file() -> Mapping[str, Any]:
+    """Host -> protocol -> flags that adapters read."""
+    return _read("quirks.yaml")
+
+
+@lru_cache(maxsize=1)
 def holidays() -> frozenset[str]:
     """Chinese public holidays, ISO dates in Beijing."""
     china = _read("holidays.yaml")["china"]
@@ -87,6 +95,10 @@ def list_prices(row: Mapping[str, Any]) -> list[PriceRecord]:
     facts = {k: price[k] for k in ("basis", "discount", "seed_fields") if k in price}
     base = {**price, "service_tier_multipliers": direct.get("service_tier_multipliers") or {}}
     base["surcharges"] = direct.get("surcharges") or []
+    base["image_estimates"] = [
+        {**item, "price": _discounted(item["price"], price["discount"])}
+        for item in direct.get("image_estimates") or []
+    ]
     records = [_record(base, origin="SEED", valid_from=EPOCH, facts=facts)]
     kept = {field.partition(".")[2] for field in price.get("seed_fields") or []}
     for change in direct.get("scheduled_changes") or []:
@@ -123,7 +135,8 @@ def cost_prices(endpoint: Mapping[str, Any], fx: Decimal) -> list[PriceRecord]:
 
 
 def _read(name: str) -> Mapping[str, Any]:
-    found: Mapping[str, Any] = yaml.safe_load((DATA / name).read_text(encoding="utf-8"))
+    text = (DATA / name).read_text(encoding="utf-8")
+    found: Mapping[str, Any] = yaml.load(text, Loader=LOADER)  # noqa: S506  (a safe loader)
     return found
 
 

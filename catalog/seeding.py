@@ -1,8 +1,8 @@
 """Writes rows of the data files into tables in bulk, and never over an operator's edits.
 
-A seeded row keeps the fingerprint of what the files said when it was last written. It is written
-again only when the files say something else now and nobody changed it meanwhile. Prices get new
-versions, never new figures.
+A seeded row keeps a digest of each field as the files last said it. A field is written again only
+when the files say something else now and nobody changed it meanwhile. Prices get new versions,
+never new figures.
 """
 
 from collections import Counter, defaultdict
@@ -27,17 +27,18 @@ class Loaded:
 
     made: Counter[str] = field(default_factory=Counter)
     changed: Counter[str] = field(default_factory=Counter)
+    kept: Counter[str] = field(default_factory=Counter)  # edited here: the files' news are ignored
 
     @property
     def is_empty(self) -> bool:
         return not (self.made.total() or self.changed.total())
 
     def __str__(self) -> str:
-        if self.is_empty:
-            return "nothing to change"
         kinds = sorted({*self.made, *self.changed})
-        parts = (f"{kind}: {self.made[kind]} new, {self.changed[kind]} changed" for kind in kinds)
-        return ", ".join(parts)
+        parts = [f"{kind}: {self.made[kind]} new, {self.changed[kind]} changed" for kind in kinds]
+        words = "nothing to change" if self.is_empty else ", ".join(parts)
+        kept = [f"{count} {kind}" for kind, count in sorted(self.kept.items())]
+        return f"{words}; left as edited here: {', '.join(kept)}" if kept else words
 
 
 class Seeder(Generic[Row]):
@@ -54,35 +55,42 @@ class Seeder(Generic[Row]):
         self._fields: set[str] = set()
 
     def put(self, keys: Mapping[str, Any], values: Mapping[str, Any]) -> Row:
-        """The row as the files say it now, but for what an operator changed."""
+        """The row as the files say it now, but for fields that an operator changed."""
         key = tuple(_plain(keys[name]) for name in self._keys)
-        now = fingerprint({name: _plain(value) for name, value in values.items()})
         row = self._known.get(key)
         if row is None:
-            row = self._table(**keys, **values, seed_fingerprint=now)
-            self._known[key] = row
+            said = {name: _digest(value) for name, value in values.items()}
+            row = self._known[key] = self._table(**keys, **values, seeded=said)
             self._new.append(row)
-        elif self._may_change(row, values, now):
-            for name, value in {**values, "seed_fingerprint": now}.items():
-                setattr(row, name, value)
-            self._changed.append(row)
-            self._fields.update(values)
+        elif changes := {n: v for n, v in values.items() if self._is_news(row, n, v)}:
+            self._change(row, changes)
         return row
+
+    def _is_news(self, row: Row, name: str, value: Any) -> bool:
+        """Whether the files say something else than before, of a field that is as they left it."""
+        said, now, stands = _seeded(row).get(name), _digest(value), _digest(getattr(row, name))
+        if said == now:
+            return False
+        is_untouched = stands == said if said else stands in (now, _digest(_default(row, name)))
+        self._loaded.kept[self._kind] += not is_untouched
+        return is_untouched
+
+    def _change(self, row: Row, changes: Mapping[str, Any]) -> None:
+        for name, value in changes.items():
+            setattr(row, name, value)
+            _seeded(row)[name] = _digest(value)
+        self._changed.append(row)
+        self._fields.update(changes)
 
     def flush(self) -> None:
         manager = self._table.objects  # type: ignore[attr-defined]  # every table has it
         manager.bulk_create(self._new, batch_size=BATCH)
         if self._changed:
-            fields = [*sorted(self._fields), "seed_fingerprint"]
+            fields = [*sorted(self._fields), "seeded"]
             manager.bulk_update(self._changed, fields, batch_size=BATCH)
         self._loaded.made[self._kind] += len(self._new)
         self._loaded.changed[self._kind] += len(self._changed)
         self._new, self._changed = [], []
-
-    def _may_change(self, row: Row, values: Mapping[str, Any], now: str) -> bool:
-        before: str = row.seed_fingerprint  # type: ignore[attr-defined]  # every seeded table has it
-        untouched = fingerprint({name: _plain(getattr(row, name)) for name in values})
-        return before not in (now, "") and before == untouched
 
     def _key_of(self, row: Row) -> tuple[Any, ...]:
         return tuple(_plain(getattr(row, name)) for name in self._keys)
@@ -102,7 +110,7 @@ class PriceSeeder:
         model, route = owner.get("model"), owner.get("route")
         known = self._known[model.pk if model else None, route.pk if route else None]
         for record in records:
-            start = _start(record, known)
+            start = _start(record, known, self._loaded.kept)
             if start is not None:
                 self._new.append((_version(owner, record, start), record))
 
@@ -126,17 +134,26 @@ class PriceSeeder:
         self._new = []
 
 
-def _start(record: PriceRecord, known: list[PriceVersion]) -> datetime | None:
+def _start(record: PriceRecord, known: list[PriceVersion], kept: Counter[str]) -> datetime | None:
     """When the record begins to hold; None: it is there, or the operator sets this price now."""
-    alike = [version for version in known if version.origin == record.origin]
-    if record.origin != PriceVersion.Origin.SEED:
-        is_there = any(version.valid_from == record.valid_from for version in alike)
-        return None if is_there else record.valid_from
-    if not alike:
+    if not known:  # the first load: nothing was sold at another price
         return record.valid_from
-    is_there = alike[-1].fingerprint == record.fingerprint
-    is_edited = any(version.origin == PriceVersion.Origin.ADMIN for version in known)
-    return None if is_there or is_edited else earliest_validity(datetime.now(UTC))
+    alike = [version for version in known if version.origin == record.origin]
+    if record.origin == PriceVersion.Origin.SEED:
+        is_there = bool(alike) and alike[-1].fingerprint == record.fingerprint
+    else:
+        is_there = any(
+            version.fingerprint == record.fingerprint and version.valid_from >= record.valid_from
+            for version in alike
+        )
+    if is_there:
+        return None
+    if record.origin == PriceVersion.Origin.HISTORY:
+        return record.valid_from
+    if any(version.origin == PriceVersion.Origin.ADMIN for version in known):
+        kept["prices"] += 1
+        return None
+    return max(record.valid_from, earliest_validity(datetime.now(UTC)))
 
 
 def _version(
@@ -155,6 +172,22 @@ def _version(
         facts=dict(record.facts),
         fingerprint=record.fingerprint,
     )
+
+
+def _seeded(row: models.Model) -> dict[str, str]:
+    said: dict[str, str] = row.seeded  # type: ignore[attr-defined]  # every seeded table has it
+    return said
+
+
+def _default(row: models.Model, name: str) -> Any:
+    """What a field holds before the files speak of it."""
+    field = row._meta.get_field(name)  # noqa: SLF001  (Django's public way to a field)
+    assert isinstance(field, models.Field)
+    return field.get_default()
+
+
+def _digest(value: Any) -> str:
+    return fingerprint(_plain(value))[:16]
 
 
 def _plain(value: Any) -> Any:
