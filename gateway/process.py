@@ -55,7 +55,8 @@ class ProcessLimits:
 
 def limits_from_settings() -> ProcessLimits:
     return ProcessLimits(
-        lease=LeaseLimits(lease_s=settings.TOKENMIX_LEASE_S, beat_s=settings.TOKENMIX_BEAT_S)
+        lease=LeaseLimits(lease_s=settings.TOKENMIX_LEASE_S, beat_s=settings.TOKENMIX_BEAT_S),
+        purse=PurseLimits(idle_s=settings.TOKENMIX_IDLE_GRANT_S),
     )
 
 

@@ -75,6 +75,12 @@ class Environment(BaseSettings):
         alias="TOKENMIX_BEAT_S",
         description="How often a gateway process renews its lease.",
     )
+    idle_grant_s: float = Field(
+        60,
+        gt=0,
+        alias="TOKENMIX_IDLE_GRANT_S",
+        description="How long a gateway process keeps money that no call needs.",
+    )
     sweep_delay_s: float = Field(
         20,
         gt=0,

@@ -82,10 +82,19 @@ class Product:
         return f"http://127.0.0.1:{self.sandbox_port}"
 
     def start_sandbox(self) -> Running:
-        return self._start("tokenmix_site.sandbox.app:application", self.sandbox_port, "sandbox")
+        application = "tokenmix_site.sandbox.app:application"
+        return self._wait(self._launch(application, self.sandbox_port, "sandbox"))
 
     def start_gateway(self, port: int | None = None) -> Running:
-        return self._start("tokenmix_site.asgi:application", port or free_port(), "gateway")
+        return self._wait(self._launch_gateway(port or free_port()))
+
+    def start_gateways(self, count: int) -> list[Running]:
+        """Several at once: most of a start is reading code."""
+        launched = [self._launch_gateway(free_port()) for _ in range(count)]
+        return [self._wait(running) for running in launched]
+
+    def _launch_gateway(self, port: int) -> Running:
+        return self._launch("tokenmix_site.asgi:application", port, "gateway")
 
     def stop(self) -> None:
         for running in reversed(self.running):
@@ -98,7 +107,7 @@ class Product:
                 running.process.kill()
                 running.process.wait(STOP_WITHIN_S)
 
-    def _start(self, application: str, port: int, name: str) -> Running:
+    def _launch(self, application: str, port: int, name: str) -> Running:
         log = self.folder / f"{name}-{port}.log"
         command = [
             sys.executable, "-m", "uvicorn", application, "--port", str(port), "--loop", "uvloop",
@@ -116,7 +125,6 @@ class Product:
             )
         running = Running(process, port, log)
         self.running.append(running)
-        self._wait(running)
         return running
 
     def _environment(self) -> dict[str, str]:
@@ -130,14 +138,14 @@ class Product:
             **self.environment,
         }
 
-    def _wait(self, running: Running) -> None:
+    def _wait(self, running: Running) -> Running:
         deadline = time.monotonic() + READY_WITHIN_S
         while time.monotonic() < deadline:
             if running.process.poll() is not None:
                 break
             try:
                 if httpx.get(f"{running.url}/healthz", timeout=2).status_code < 500:
-                    return
+                    return running
             except httpx.TransportError:
                 time.sleep(0.1)
         message = f"{running.log.name} did not come up:\n{running.log.read_text()[-4000:]}"

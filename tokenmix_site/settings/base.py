@@ -197,6 +197,7 @@ TOKENMIX_MODE = ENV.mode.value
 TOKENMIX_SERVE = ENV.serve.value
 TOKENMIX_LEASE_S = ENV.lease_s
 TOKENMIX_BEAT_S = ENV.beat_s
+TOKENMIX_IDLE_GRANT_S = ENV.idle_grant_s
 TOKENMIX_SWEEP_DELAY_S = ENV.sweep_delay_s
 TOKENMIX_SANDBOX_URL = ENV.sandbox_url.rstrip("/")
 TOKENMIX_MAX_IN_FLIGHT = ENV.max_in_flight
