@@ -182,6 +182,21 @@ UNFOLD = {
     "SITE_HEADER": "TokenMix",
     "SITE_URL": "/dashboard/",
     "SIDEBAR": {"show_search": True},
+    "COLORS": {
+        "primary": {
+            "50": "#edf7f5",
+            "100": "#d8eeea",
+            "200": "#b3ddd5",
+            "300": "#84c6ba",
+            "400": "#4fa999",
+            "500": "#218c7b",
+            "600": "#0b6e5f",
+            "700": "#095c4f",
+            "800": "#084a40",
+            "900": "#063b33",
+            "950": "#03231e",
+        }
+    },
 }
 
 REST_FRAMEWORK = {
