@@ -10,6 +10,8 @@ from pathlib import Path
 
 import httpx
 import pytest
+from websockets.exceptions import InvalidStatus
+from websockets.sync.client import connect
 
 from tests.fakes import local_run
 from tests.fakes.local_run import LocalRun
@@ -56,9 +58,15 @@ class TestRun:
         home = httpx.get(f"{run.url}/")
         models = httpx.get(f"{run.base_url}/models")
         sandbox = httpx.get(f"{run.sandbox_url}/healthz")
+        with (
+            pytest.raises(InvalidStatus) as refused,
+            connect(f"{run.url}/ws/live/".replace("http", "ws")),
+        ):
+            pass
         run.kill()  # what `make` would be: the supervisor's parent
 
         assert (home.status_code, models.status_code, sandbox.status_code) == (200, 401, 200)
+        assert refused.value.response.status_code == 403  # nobody is signed in
         assert "Traceback" not in run.output()
         address, password = run.operator()
         assert re.search(rf"{address}\s+{re.escape(password)}", run.output())
