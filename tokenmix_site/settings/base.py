@@ -225,6 +225,7 @@ STRIPE_WEBHOOK_SECRETS = [
 STRIPE_BASE_URL = ENV.stripe_base_url
 
 DEFAULT_FROM_EMAIL = ENV.mail_from
+EMAIL_FILE_PATH = BASE_DIR / ENV.data / "mail"  # where a development machine keeps its mails
 
 LOGGING = {
     "version": 1,
