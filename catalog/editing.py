@@ -16,9 +16,11 @@ from billing.money import NanoUsd, format_usd
 from catalog.changes import catalog_changed
 from catalog.credentials import encrypt
 from catalog.models import Host, HostCredential, Model, PriceRate, PriceVersion, Route
+from catalog.price_words import PriceLine, price_lines
 from catalog.records import MTOK_UNIT, fingerprint
 
 MARGIN_S = 2
+Figure = tuple[str, str, int, str, str]  # what list and cost are compared by
 COMPARED_DETAILS = ("op", "size", "quality", "resolution", "seconds", "which")
 
 
@@ -130,6 +132,15 @@ def store_credential(*, host_id: int, secret: str) -> None:
     catalog_changed()
 
 
+def price_to_change(*, model_id: int | None, route_id: int | None) -> tuple[PriceLine, ...]:
+    """The figures that a change made now would start from; see `PriceChange.by_rate`."""
+    owner = PriceVersion(model_id=model_id, route_id=route_id, valid_from=_start(None))
+    before = _in_force(owner)
+    if before is None:
+        return ()
+    return price_lines(before.rates.order_by("id"), before.windows)
+
+
 def _start(valid_from: datetime | None) -> datetime:
     earliest = earliest_validity(timezone.now())
     return max(earliest, valid_from) if valid_from else earliest
@@ -200,7 +211,7 @@ def _in_force(version: PriceVersion) -> PriceVersion | None:
     """The version of the same owner that holds when `version` begins."""
     return (
         PriceVersion.objects.filter(
-            model=version.model, route=version.route, valid_from__lte=version.valid_from
+            model=version.model_id, route=version.route_id, valid_from__lte=version.valid_from
         )
         .order_by("valid_from", "id")
         .last()
@@ -220,25 +231,29 @@ def _is_base(rate: PriceRate) -> bool:
     return rate.unit == MTOK_UNIT and not rate.above_input_tokens and not rate.window
 
 
-def _figure(rate: PriceRate) -> tuple[str, str, int, str, str]:
-    """What list and cost figures are compared by."""
+def _figure(rate: PriceRate) -> Figure:
     details = {k: v for k, v in (rate.details or {}).items() if k in COMPARED_DETAILS}
     return rate.dimension, rate.unit, rate.above_input_tokens, rate.window, fingerprint(details)
 
 
-def _refuse_below_cost(model: Model, changed: list[PriceRate], *, at: datetime) -> None:
-    """Compare what changes with the cheapest cost among the routes that may serve then."""
-    costs: dict[tuple[str, str, int, str, str], list[int]] = {}
+def _cheapest_costs(model: Model, at: datetime) -> dict[Figure, int]:
+    """The least that any route which may serve the model charges for each figure at an instant."""
+    cheapest: dict[Figure, int] = {}
     for route in model.routes.filter(is_enabled=True, host__mode=settings.TOKENMIX_MODE):
         cost = _in_force(PriceVersion(route=route, valid_from=at))
         for rate in cost.rates.all() if cost else ():
             figure = _figure(rate)
-            costs.setdefault(figure, []).append(rate.amount_nano_usd)
-            if rate.window:  # off-peak hours are the cheapest cost of the base figure
-                base = (*figure[:3], "", figure[4])
-                costs.setdefault(base, []).append(rate.amount_nano_usd)
+            base = (*figure[:3], "", figure[4])  # off-peak hours are the cheapest of the base
+            for key in {figure, base}:
+                cheapest[key] = min(rate.amount_nano_usd, cheapest.get(key, rate.amount_nano_usd))
+    return cheapest
+
+
+def _refuse_below_cost(model: Model, changed: list[PriceRate], *, at: datetime) -> None:
+    """Compare what changes with the cheapest cost among the routes that may serve then."""
+    costs = _cheapest_costs(model, at)
     for row in changed:
-        cheapest = min(costs.get(_figure(row), ()), default=0)
+        cheapest = costs.get(_figure(row), 0)
         if row.amount_nano_usd < cheapest:
             message = (
                 f"{row.dimension} at {format_usd(row.amount_nano_usd)} is below the cheapest cost"

@@ -66,6 +66,7 @@ DETAIL_ORDER = ("op", "resolution", "size", "quality")
 class RateRow(Protocol):
     """What a stored rate has."""
 
+    pk: int
     dimension: str
     unit: str
     amount_nano_usd: int
@@ -83,6 +84,7 @@ class PriceLine:
     per: str
     when: str = ""
     note: str = ""
+    rate_id: int = 0
 
     @property
     def key(self) -> tuple[str, str, str]:
@@ -178,4 +180,5 @@ def _line(rate: RateRow, windows: Mapping[str, str]) -> PriceLine:
         per=unit_words(rate.unit, details),
         when=when,
         note=note,
+        rate_id=rate.pk,
     )
