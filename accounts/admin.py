@@ -15,7 +15,7 @@ from accounts.api_keys import revoke_key
 from accounts.models import ApiKey, Change, Membership, User, Workspace
 from accounts.staff import admin_login
 
-admin.site.login = admin_login  # type: ignore[method-assign]  # see accounts.staff
+admin.site.login = admin_login  # type: ignore[method-assign, assignment]  # accounts.staff
 admin.site.unregister(Group)
 admin.site.unregister(Authenticator)  # its rows hold the secrets of second factors
 

@@ -11,7 +11,8 @@ register = template.Library()
 def control(field: BoundField) -> SafeString:
     """The field's widget. A placeholder that only repeats the label is left out."""
     widget = field.field.widget
-    attrs = {"class": f"{_class_of(widget)}{' is-invalid' if field.errors else ''}"}
+    look = f"{_class_of(widget)} is-invalid" if field.errors else _class_of(widget)
+    attrs: dict[str, str | bool] = {"class": look}
     if isinstance(widget, forms.EmailInput) or widget.attrs.get("placeholder") == field.label:
         attrs["placeholder"] = ""
     return field.as_widget(attrs=attrs)
