@@ -20,7 +20,7 @@ def encrypt(secret: str) -> bytes:
     return _cipher().encrypt(secret.encode())
 
 
-def decrypt(stored: bytes) -> str:
+def decrypt(stored: bytes | memoryview) -> str:
     """The secret itself. Raises NoCredentialKeys or CannotDecrypt."""
     try:
         return _cipher().decrypt(bytes(stored)).decode()

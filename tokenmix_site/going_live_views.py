@@ -9,7 +9,7 @@ from tokenmix_site.going_live import checklist, refusals
 
 
 @require_safe
-@staff_member_required(login_url="account_login")
+@staff_member_required(login_url="account_login")  # type: ignore[untyped-decorator]  # by its stubs
 def going_live(request: HttpRequest) -> HttpResponse:
     checks = checklist()
     return render(

@@ -103,6 +103,6 @@ class Client:
 
 async def eventually(claim: Callable[[], object], within_s: float = 3.0) -> bool:
     ends_at = time.monotonic() + within_s
-    while not claim() and time.monotonic() < ends_at:
+    while not claim() and time.monotonic() < ends_at:  # noqa: ASYNC110  (any claim, no event)
         await asyncio.sleep(0.01)
     return bool(claim())

@@ -117,9 +117,7 @@ class TestLease:
                 hold = await process.money.hold(wallet_id=wallet.id, amount=1_000)
                 await in_database(declare_dead, epoch)
                 await until(lambda: process.epoch != epoch and hold.epoch == process.epoch)
-                settled = await process.settler.settle(
-                    make_record(wallet, charge=600, hold=hold)
-                )
+                settled = await process.settler.settle(make_record(wallet, charge=600, hold=hold))
                 return epoch, process.epoch, settled
 
         before, after, settled = asyncio.run(run())

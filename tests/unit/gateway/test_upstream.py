@@ -182,7 +182,7 @@ class TestFailures:
 
         server = Server(handler)
         async with serving(server) as url:
-            with pytest.raises(UpstreamFailed) as caught:
+            with pytest.raises(UpstreamFailed) as caught:  # noqa: PT012  (the close is part)
                 answer = await open_(client, url)
                 try:
                     await answer.body(limit=1000)
