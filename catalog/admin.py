@@ -18,7 +18,7 @@ from unfold.enums import ActionVariant
 import catalog.price_admin  # noqa: F401  (registers its own tables)
 from catalog import editing
 from catalog.changes import catalog_changed
-from catalog.forms import CredentialForm
+from catalog.forms import CredentialForm, ReasonForm
 from catalog.models import Host, HostCredential, Model, ModelName, Provider, Route
 from catalog.routes import normalise
 
@@ -49,6 +49,16 @@ class PricedForm(forms.ModelForm):  # type: ignore[type-arg]  # of a model or a 
 
 class ModelForm(PricedForm):
     prices = "prices"
+
+    def clean_slug(self) -> str:
+        slug: str = self.cleaned_data["slug"]
+        if (
+            ModelName.objects.filter(key=normalise(slug))
+            .exclude(model_id=self.instance.pk or 0)
+            .exists()
+        ):
+            raise forms.ValidationError(_("This name already means another model."))
+        return slug
 
 
 class RouteForm(PricedForm):
@@ -123,7 +133,7 @@ class SwitchedAdmin(CatalogAdmin):
     """Models and routes: on and off one by one or many at once, and a page to change the price."""
 
     actions = ("enable", "disable")
-    actions_detail = ("change_price",)
+    actions_detail: tuple[str, ...] = ("change_price",)
     owner = ""  # "model" or "route"
 
     @action(  # type: ignore[untyped-decorator]  # unfold ships no types
@@ -168,6 +178,37 @@ class CatalogModelAdmin(SwitchedAdmin):
     ordering = ("position", "id")
     list_select_related = ("provider",)
     autocomplete_fields = ("provider",)
+    readonly_fields = ("below_cost_reason", "below_cost_author")
+    actions_detail = ("change_price", "confirm_below_cost")
+
+    def get_readonly_fields(self, request: HttpRequest, obj: Model | None = None) -> Any:
+        return ("slug", *self.readonly_fields) if obj else self.readonly_fields
+
+    def save_model(self, request: HttpRequest, obj: Table, form: Any, change: Any) -> None:
+        super().save_model(request, obj, form, change)
+        if isinstance(obj, Model) and not change:  # a model answers to its slug
+            ModelName.objects.create(model=obj, name=obj.slug, key=normalise(obj.slug))
+
+    @action(  # type: ignore[untyped-decorator]  # unfold ships no types
+        description=gettext_lazy("Allow below cost"),
+        url_path="below-cost",
+        permissions=["price"],
+        dialog={
+            "title": gettext_lazy("Sell this model below its cost"),
+            "description": gettext_lazy("In live mode it is kept off until somebody says why."),
+            "form_class": ReasonForm,
+            "form_submit_text": gettext_lazy("Allow"),
+        },
+    )
+    def confirm_below_cost(
+        self, request: HttpRequest, form: ReasonForm, object_id: str
+    ) -> HttpResponse:
+        row = Model.objects.get(pk=object_id)
+        author, reason = request.user.get_username(), form.cleaned_data["reason"]
+        editing.confirm_below_cost(slugs=[row.slug], author=author, reason=reason)
+        self.log_change(request, row, f"Allowed below cost: {reason}")
+        page = reverse("admin:catalog_model_change", args=[object_id])
+        return HttpResponse(headers={"HX-Redirect": page})
 
     def _enable(self, row: Model) -> None:
         editing.enable_model(model_id=row.pk)

@@ -33,6 +33,12 @@ class CredentialForm(BaseDialogForm):  # type: ignore[misc]  # unfold ships no t
     )
 
 
+class ReasonForm(BaseDialogForm):  # type: ignore[misc]  # unfold ships no types
+    reason = forms.CharField(
+        label=gettext_lazy("Reason"), max_length=500, widget=UnfoldAdminTextInputWidget()
+    )
+
+
 class UsdField(forms.CharField):
     """An amount in USD as plain decimal text; empty leaves the figure out."""
 

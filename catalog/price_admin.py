@@ -5,7 +5,7 @@ from typing import Any
 from django.contrib import admin, messages
 from django.core.exceptions import PermissionDenied
 from django.http import Http404, HttpRequest, HttpResponse
-from django.shortcuts import get_object_or_404, redirect
+from django.shortcuts import redirect
 from django.template.response import TemplateResponse
 from django.urls import URLPattern, path
 from django.utils.html import format_html, format_html_join
@@ -79,7 +79,9 @@ class PriceVersionAdmin(ModelAdmin):  # type: ignore[misc]  # unfold ships no ty
             raise PermissionDenied
         if owner not in OWNERS:
             raise Http404
-        row = get_object_or_404(OWNERS[owner], pk=owner_id)
+        row = OWNERS[owner].objects.filter(pk=owner_id).first()
+        if row is None:
+            raise Http404
         lines = price_to_change(**_owner(owner, owner_id))
         form = PriceForm(request.POST or None, lines=lines, is_cost=owner == "route")
         if form.is_valid() and (made := self._made(request, form, owner, owner_id)):

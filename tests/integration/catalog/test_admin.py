@@ -8,7 +8,7 @@ from accounts.models import User
 from billing.money import parse_usd
 from catalog.credentials import decrypt
 from catalog.models import Host, HostCredential, Model, PriceVersion, Route
-from catalog.queries import catalog_number
+from catalog.queries import catalog_number, load_snapshot
 
 pytestmark = pytest.mark.usefixtures("catalog")
 
@@ -119,11 +119,43 @@ class TestCredential:
         host = Host.objects.get(slug="openai")
         page = reverse("admin:catalog_host_change", args=[host.pk])
 
-        operator.post(f"/admin/catalog/host/{host.pk}/credential/", {"secret": "sk-fake-9999"})
+        sent = {"secret": "sk-fake-9999", "_form_submitted": "True"}
+        operator.post(f"/admin/catalog/host/{host.pk}/credential/", sent)
 
         stored = bytes(HostCredential.objects.get(host=host).secret_encrypted)
         assert decrypt(stored) == "sk-fake-9999"
         assert "sk-fake-9999" not in operator.get(page).content.decode()
+
+
+class TestModel:
+    def test_is_allowed_below_cost_with_a_reason(self, operator: Client, gpt: Model) -> None:
+        sent = {"reason": "bought at half", "_form_submitted": "True"}
+
+        operator.post(f"/admin/catalog/model/{gpt.pk}/below-cost/", sent)
+
+        gpt.refresh_from_db()
+        assert gpt.below_cost_reason == "bought at half"
+        assert gpt.below_cost_author == "op@example.com"
+
+    def test_that_is_new_answers_to_its_slug(self, operator: Client, gpt: Model) -> None:
+        sent = {
+            "slug": "our-own", "name": "Our own", "provider": gpt.provider_id, "category": "chat",
+            "status": "active", "availability": "direct", "usual_output_tokens": 500,
+            "input_modalities": '["text"]', "output_modalities": '["text"]', "position": 999,
+            "features": '["tools"]', "facts": "{}",
+        }  # fmt: skip
+
+        answer = operator.post(reverse("admin:catalog_model_add"), sent)
+
+        assert answer.status_code == 302
+        found = load_snapshot().resolve("Our.Own")
+        assert found is not None
+        assert found.not_callable_because == "It is switched off."
+
+    def test_refuses_a_slug_that_means_another(self, operator: Client, gpt: Model) -> None:
+        answer = operator.post(reverse("admin:catalog_model_add"), {"slug": "GPT_5.4"})
+
+        assert "already means another model" in answer.content.decode()
 
 
 class TestSwitches:
