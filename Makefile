@@ -11,7 +11,7 @@ SOURCES := tokenmix_site gateway catalog billing accounts bench tests manage.py
 CHECK := DJANGO_SETTINGS_MODULE=tokenmix_site.settings.test
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test check format bench lock
+.PHONY: help setup run test check format bench lock assets messages
 
 help: ## Show this list
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /  make \1\t/' | expand -t 18
@@ -53,3 +53,19 @@ bench: setup ## Measure CPU per call and per streamed chunk
 lock: setup ## Resolve requirements/*.in into locked files
 	cd requirements && for name in base dev; do ../$(BIN)/uv pip compile --quiet --universal \
 		--python-version 3.11 --generate-hashes --no-header $$name.in -o $$name.txt; done
+
+# The source maps that the files name are not shipped, and static files with hashes need every file.
+assets: ## Copy the browser's files from the locked npm packages (needs Node; the copies are committed)
+	npm ci --ignore-scripts --no-audit --no-fund
+	@put() { d=static/vendor/$$1; mkdir -p $$d; shift; for f in "$$@"; do \
+		sed -E 's#^(//|/\*)\# sourceMappingURL=.*##' node_modules/$$f > $$d/$$(basename $$f); done; }; \
+	put tabler/1.6.1 @tabler/core/dist/css/tabler.min.css @tabler/core/dist/js/tabler.min.js; \
+	put htmx/4.0.1 htmx.org/dist/htmx.min.js htmx.org/LICENSE; \
+	put alpine-csp/3.17.4 @alpinejs/csp/dist/cdn.min.js; \
+	put uplot/1.6.32 uplot/dist/uPlot.iife.min.js uplot/dist/uPlot.min.css uplot/LICENSE
+
+messages: ## Collect and compile the Chinese texts (needs gettext)
+	$(BIN)/django-admin makemessages -l zh_Hans --ignore=.venv --ignore=node_modules --ignore=.data \
+		--ignore=tests --ignore=bench --pythonpath . --settings tokenmix_site.settings.test \
+		--no-location --no-obsolete
+	msgfmt -o locale/zh_Hans/LC_MESSAGES/django.mo locale/zh_Hans/LC_MESSAGES/django.po
