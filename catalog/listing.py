@@ -4,7 +4,7 @@ Costs never appear here; the maker's own published prices do.
 """
 
 from collections import defaultdict
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date, datetime
 
 from django.db.models import Q, QuerySet
@@ -19,7 +19,13 @@ from catalog.price_words import (
     rate_name,
     unit_words,
 )
-from catalog.queries import callable_routes, unratable_units, why_not_callable
+from catalog.queries import (
+    BELOW_COST,
+    callable_routes,
+    kept_off,
+    unratable_units,
+    why_not_callable,
+)
 from catalog.records import EPOCH
 from catalog.routes import normalise
 
@@ -203,9 +209,16 @@ def _rows(models: list[Model], at: datetime) -> tuple[ModelRow, ...]:
     for rate in PriceRate.objects.filter(version__in=in_force.values()).order_by("id"):
         rates[rate.version_id].append(rate)
     usable = set(callable_routes().filter(model__in=ids).values_list("model_id", flat=True))
-    return tuple(
+    rows = (
         _row(model, rates[in_force.get(model.pk, 0)], is_routed=model.pk in usable)
         for model in models
+    )
+    off = kept_off()
+    return tuple(
+        replace(row, not_callable_because=BELOW_COST)
+        if row.slug in off and not row.not_callable_because
+        else row
+        for row in rows
     )
 
 

@@ -6,6 +6,7 @@ from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from decimal import Decimal
+from functools import lru_cache
 from typing import Any
 
 from django.conf import settings
@@ -95,6 +96,21 @@ def _kept_off(
         for slug in {rate.model for rate in found} - set(confirmed)
         if not models[slug].not_callable_because
     }
+
+
+def kept_off() -> frozenset[str]:
+    """Slugs that are not sold since nobody confirmed their price below cost; live mode only."""
+    if settings.TOKENMIX_MODE != Host.Mode.LIVE:
+        return frozenset()
+    hour = datetime.now(UTC).replace(minute=0, second=0, microsecond=0)
+    return _kept_off_at(catalog_number(), hour)
+
+
+@lru_cache(maxsize=1)
+def _kept_off_at(number: int, hour: datetime) -> frozenset[str]:
+    """Read once for each state of the catalog, and each hour, since announced prices come in."""
+    models = load_snapshot().models.values()
+    return frozenset(m.slug for m in models if m.not_callable_because == BELOW_COST)
 
 
 def _versions(relation: str) -> Prefetch[str]:

@@ -1,12 +1,13 @@
 """The public pages: all models, one model, and what nobody may see there."""
 
 import pytest
+from django.conf import LazySettings
 from django.test import Client
 from pytest_django import DjangoAssertNumQueries
 
 from billing.money import parse_usd
-from catalog.editing import PriceChange, set_cost
-from catalog.models import Route
+from catalog.editing import PriceChange, set_cost, store_credential
+from catalog.models import Host, Route
 
 pytestmark = pytest.mark.usefixtures("catalog")
 
@@ -51,6 +52,18 @@ class TestList:
         answer = client.get("/models/?q=gpt-5.4", HTTP_HX_REQUEST="true")
 
         assert b"<html" not in answer.content
+
+
+class TestLive:
+    def test_shows_what_is_kept_off_below_cost(
+        self, client: Client, settings: LazySettings
+    ) -> None:
+        settings.TOKENMIX_MODE = "live"
+        store_credential(host_id=Host.objects.get(slug="openai").pk, secret="sk-fake")
+
+        page = text(client, "/models/gpt-5.4/")
+
+        assert "Its list price is below cost" in page
 
 
 class TestModel:
