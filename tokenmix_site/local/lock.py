@@ -11,7 +11,7 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-WAIT_S = 15
+WAIT_S = 30
 NOTICE_S = 1.0  # within it, one who was told to end has noticed and says so
 POLL_S = 0.1
 

@@ -157,11 +157,13 @@ def _children(plan: Plan) -> list[Child]:
             "app",
             [*uvicorn, "--port", str(plan.port), "tokenmix_site.asgi:application"],
             stop_within_s=GRACE_S + 30,  # then the gateway drains, settles, gives its money back
+            orphan_signal=signal.SIGKILL,  # its database ends too: what it held is swept later
         ),
         Child(
             "sandbox",
             [*uvicorn, "--port", str(plan.sandbox_port), "tokenmix_site.sandbox.app:application"],
             stop_within_s=GRACE_S + 2,
+            orphan_signal=signal.SIGKILL,
         ),
         Child(
             "worker",
