@@ -1,7 +1,10 @@
 """A newcomer signs up, pays, makes a key, and gets answers charged to the nano-dollar."""
 
 import re
+import subprocess
+import sys
 import time
+from pathlib import Path
 
 import pytest
 from openai import OpenAI, Stream
@@ -11,6 +14,7 @@ from playwright.sync_api import Page, expect
 
 from tests.fakes.local_run import LocalRun
 
+ROOT = Path(__file__).resolve().parents[2]
 EMAIL = "newcomer@example.com"
 PASSWORD = "a long sentence nobody guesses"
 NANO_PER_USD = 1_000_000_000
@@ -129,6 +133,7 @@ class TestFirstPaidCall:
         shown = [int(str(cell.get_attribute("data-nano-usd"))) for cell in cells.all()]
         assert shown == list(reversed(costs))
         self.read_the_bill(page, costs[-1])
+        self.follow_the_readme(secret, base_url)
 
     def read_the_bill(self, page: Page, cost: int) -> None:
         """The newest call's lines add up to what was charged."""
@@ -138,3 +143,16 @@ class TestFirstPaidCall:
         assert sum(amounts) == cost
         charge = page.locator("#charge")
         assert charge.get_attribute("data-nano-usd") == str(cost)
+
+    def follow_the_readme(self, secret: str, base_url: str) -> None:
+        """Its Python and cURL examples answer, once address and key are put in."""
+        readme = (ROOT / "README.md").read_text()
+        for language, command in (("python", [sys.executable, "-c"]), ("sh", ["sh", "-c"])):
+            example = re.findall(rf"```{language}\n(.*?)```", readme, re.DOTALL)[-1]
+            example = example.replace("http://127.0.0.1:8000/v1", base_url)
+            example = example.replace("sk-tm-…", secret)
+
+            ran = subprocess.run([*command, example], capture_output=True, timeout=60, check=False)
+
+            assert ran.returncode == 0, ran.stderr.decode()
+            assert ran.stdout.strip()
