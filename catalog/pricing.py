@@ -41,6 +41,9 @@ class Bucket(StrEnum):
     OUTPUT_VIDEO = "output_video"
 
 
+OUTPUT_BUCKETS = frozenset(bucket for bucket in Bucket if bucket.startswith("output"))
+
+
 @dataclass(frozen=True, slots=True)
 class Usage:
     """What a call consumed. `tokens` has only buckets that are not zero."""
@@ -52,11 +55,11 @@ class Usage:
     @property
     def input_tokens(self) -> int:
         """All input, cached and written included: what tier thresholds compare."""
-        return sum(n for bucket, n in self.tokens.items() if not bucket.startswith("output"))
+        return sum([n for bucket, n in self.tokens.items() if bucket not in OUTPUT_BUCKETS])
 
     @property
     def output_tokens(self) -> int:
-        return sum(n for bucket, n in self.tokens.items() if bucket.startswith("output"))
+        return sum([n for bucket, n in self.tokens.items() if bucket in OUTPUT_BUCKETS])
 
 
 @dataclass(frozen=True, slots=True)
@@ -204,8 +207,8 @@ def worst_rates(*, price: Price, input_tokens: int, at: datetime) -> WorstRates:
     tier = _tier_rates(price, input_tokens)
     bases = [price.rates, *({**price.rates, **window.rates} for window in price.windows)]
     tables = [{**base, **tier} for base in bases]
-    inputs = [r for table in tables for b, r in table.items() if not b.startswith("output")]
-    outputs = [r for table in tables for b, r in table.items() if b.startswith("output")]
+    inputs = [r for table in tables for b, r in table.items() if b not in OUTPUT_BUCKETS]
+    outputs = [r for table in tables for b, r in table.items() if b in OUTPUT_BUCKETS]
     return WorstRates(max(inputs, default=0), max(outputs, default=0))
 
 

@@ -23,6 +23,7 @@ from gateway.metering import OUTPUT_SLACK, Bounds, OutputMeter
 from gateway.open_calls import OpenCalls
 from gateway.process import Process, WalletState
 from gateway.protocol.events import Event, UsageReported
+from gateway.protocol.frames import WholeAnswer
 from gateway.relay import FrameSource
 from gateway.routing import PLAIN_SERVICE_TIERS, Ask, Candidate, least
 from gateway.upstream import HangUp, Timeouts
@@ -47,14 +48,14 @@ class Inbound(Protocol):
 
     def source(self, candidate: Candidate) -> FrameSource: ...
 
-    def events_of(self, candidate: Candidate, body: bytes) -> list[Event]:
-        """Events of a whole answer. Raises ValueError when it is none of its protocol."""
+    def read_whole(self, candidate: Candidate, body: bytes) -> WholeAnswer:
+        """A whole answer. Raises ValueError when it is none of its protocol."""
         ...
 
     def whole(
         self,
         candidate: Candidate,
-        answer: tuple[bytes, list[Event]],
+        answer: WholeAnswer,
         usage: Usage,
         charge: Charge | None,
     ) -> bytes: ...

@@ -142,6 +142,9 @@ def _media_tokens(kind: str, part: dict[str, Any]) -> int:
     return max(LEAST_FILE_TOKENS, size // CHARS_PER_FILE_TOKEN)
 
 
+_SHOWN = (TextDelta, RefusalDelta, ToolArgumentsDelta)  # a tuple: a union is made anew each time
+
+
 class OutputMeter:
     """Counts what a client receives. `at_most` is cheap enough to ask at every read."""
 
@@ -156,7 +159,7 @@ class OutputMeter:
 
     def add(self, events: Iterable[Event]) -> None:
         for event in events:
-            if isinstance(event, TextDelta | RefusalDelta | ToolArgumentsDelta):
+            if isinstance(event, _SHOWN):
                 self._texts.append(event.text)
                 self._chars += len(event.text)
             elif isinstance(event, ReasoningDelta):

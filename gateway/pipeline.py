@@ -37,7 +37,8 @@ from gateway.failover import (
     open_first,
 )
 from gateway.process import NotReady, Process, current_process
-from gateway.protocol.events import Event, Failed, Finished
+from gateway.protocol.events import Failed, Finished
+from gateway.protocol.frames import WholeAnswer
 from gateway.protocol.invalid import InvalidRequest
 from gateway.relay import Beginning, Departure, Relayed, StreamRelay, begin_stream
 from gateway.routing import Candidate
@@ -184,15 +185,14 @@ async def _answer_whole(
 ) -> None:
     """Fail over until a whole answer is here; it leaves once it is settled."""
 
-    async def begin(answer: UpstreamAnswer, candidate: Candidate) -> tuple[bytes, list[Event]]:
-        body = await answer.body()
-        return body, _checked(call.inbound, candidate, body)
+    async def begin(answer: UpstreamAnswer, candidate: Candidate) -> WholeAnswer:
+        return _checked(call.inbound, candidate, await answer.body())
 
     opened = await _open(call, candidates, departure, begin)
     if opened is None:
         return
     opened.answer.close()
-    _, events = opened.begun
+    events = opened.begun.events
     call.meter.add(events)
     usage = metering.usage_of(
         reported(events),
@@ -211,16 +211,16 @@ async def _answer_whole(
     await call.exchange.answer_json(200, body)
 
 
-def _checked(inbound: Inbound, candidate: Candidate, body: bytes) -> list[Event]:
-    """Events of a whole answer. Raises AnswerFailed: try elsewhere."""
+def _checked(inbound: Inbound, candidate: Candidate, body: bytes) -> WholeAnswer:
+    """A whole answer that is no error. Raises AnswerFailed: try elsewhere."""
     try:
-        events = inbound.events_of(candidate, body)
+        answer = inbound.read_whole(candidate, body)
     except ValueError as error:
         raise AnswerFailed(UpstreamError(502, f"No answer of its protocol: {error}")) from error
-    for event in events:
+    for event in answer.events:
         if isinstance(event, Failed):
             raise AnswerFailed(relay.as_error(event))
-    return events
+    return answer
 
 
 def _completed(call: Call) -> CallOutcome:

@@ -19,7 +19,7 @@ import orjson
 from catalog.routes import Route
 from gateway.adapters.base import CannotExpress, UpstreamError, UpstreamRequest
 from gateway.protocol.chat_chunks import UNFINISHED, ChunkReader, is_whole_event, parse_chunk
-from gateway.protocol.chat_passthrough import events_of_body
+from gateway.protocol.chat_passthrough import read_answer
 from gateway.protocol.conversation import (
     Conversation,
     Media,
@@ -80,7 +80,7 @@ class OpenAIChat:
 
     def read_body(self, body: bytes, route: Route) -> list[Event]:
         """Raises ValueError when the body is no chat completion."""
-        events = events_of_body(body, route.quirks)
+        events = read_answer(body, route.quirks).events
         return ThinkTags().read(events) if route.quirks.get("think_tags") else events
 
     def read_error(self, status: int, headers: Mapping[str, str], body: bytes) -> UpstreamError:

@@ -12,7 +12,7 @@ from gateway.errors import ApiError
 from gateway.exchange import Exchange
 from gateway.protocol import chat
 from gateway.protocol.conversation import Conversation
-from gateway.protocol.events import Event
+from gateway.protocol.frames import WholeAnswer
 from gateway.relay import FrameSource, Translated
 from gateway.routing import Ask, Candidate, preferences_of
 
@@ -80,27 +80,24 @@ class ChatCall:
             )
         return Translated(ADAPTERS[route.protocol].read_stream(route), self._renderer(candidate))
 
-    def events_of(self, candidate: Candidate, body: bytes) -> list[Event]:
+    def read_whole(self, candidate: Candidate, body: bytes) -> WholeAnswer:
         """Raises ValueError when it is no answer of the route's protocol."""
-        return ADAPTERS[candidate.route.protocol].read_body(body, candidate.route)
+        route = candidate.route
+        if _passes(candidate):
+            return chat.read_answer(body, route.quirks)
+        return WholeAnswer(ADAPTERS[route.protocol].read_body(body, route))
 
     def whole(
         self,
         candidate: Candidate,
-        answer: tuple[bytes, list[Event]],
+        answer: WholeAnswer,
         usage: Usage,
         charge: Charge | None,
     ) -> bytes:
-        body, events = answer
         if _passes(candidate):
-            return chat.rewrite_body(
-                body,
-                model=candidate.model.slug,
-                cost=charge,
-                usage=usage,
-                quirks=candidate.route.quirks,
-            )
-        return chat.encode(self._renderer(candidate).body(events, usage=usage, charge=charge))
+            return chat.write_answer(answer, model=candidate.model.slug, cost=charge, usage=usage)
+        renderer = self._renderer(candidate)
+        return chat.encode(renderer.body(answer.events, usage=usage, charge=charge))
 
     def read_error(
         self, candidate: Candidate, status: int, headers: Mapping[str, str], body: bytes

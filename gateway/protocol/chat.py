@@ -4,8 +4,8 @@ from gateway.protocol.chat_conversation import to_conversation
 from gateway.protocol.chat_passthrough import (
     ChatPassThrough,
     can_pass_through,
-    events_of_body,
-    rewrite_body,
+    read_answer,
+    write_answer,
 )
 from gateway.protocol.chat_render import ChatRenderer, encode, error_frame
 from gateway.protocol.chat_request import ChatRequest, parse_chat_request, splice
@@ -20,11 +20,11 @@ __all__ = [
     "can_pass_through",
     "encode",
     "error_frame",
-    "events_of_body",
     "parse_chat_request",
+    "read_answer",
     "read_usage",
-    "rewrite_body",
     "splice",
     "to_conversation",
     "usage_fields",
+    "write_answer",
 ]

@@ -22,7 +22,7 @@ from gateway.protocol.chat_chunks import (
 from gateway.protocol.chat_shapes import ChunkShape
 from gateway.protocol.chat_usage import usage_fields
 from gateway.protocol.events import Ended, Event, Failed, UsageReported
-from gateway.protocol.frames import Frame
+from gateway.protocol.frames import Frame, WholeAnswer
 from gateway.protocol.upstream_errors import fields_of
 
 _NO_QUIRKS: Mapping[str, object] = {}
@@ -164,36 +164,31 @@ class ChatPassThrough:
             self._shapes = [shape, *self._shapes[: _MAX_SHAPES - 1]]
 
 
-def events_of_body(body: bytes, quirks: Mapping[str, object] = _NO_QUIRKS) -> list[Event]:
-    """Events of a whole answer. Raises ValueError when it is no chat completion."""
-    return [*WholeReader(quirks).read(_completion(body)), Ended()]
+def read_answer(body: bytes, quirks: Mapping[str, object] = _NO_QUIRKS) -> WholeAnswer:
+    """A whole answer, made canonical. Raises ValueError when it is no chat completion."""
+    value = _completion(body)
+    return WholeAnswer([*WholeReader(quirks).read(value), Ended()], value)
 
 
-def rewrite_body(
-    body: bytes,
-    *,
-    model: str,
-    cost: Charge | None,
-    usage: Usage | None = None,
-    quirks: Mapping[str, object] = _NO_QUIRKS,
+def write_answer(
+    answer: WholeAnswer, *, model: str, cost: Charge | None, usage: Usage | None = None
 ) -> bytes:
     """The whole answer under our model name, with usage in OpenAI's words and what it cost.
 
     A `usage` that is given replaces the provider's where ours is an estimate.
     """
-    answer = _completion(body)
-    events = WholeReader(quirks).read(answer)
-    answer["model"] = model
-    answer.setdefault("object", "chat.completion")
-    block = answer.get("usage") if isinstance(answer.get("usage"), dict) else None
+    assert answer.value is not None
+    fields = {**answer.value, "model": model}
+    fields.setdefault("object", "chat.completion")
+    block = fields.get("usage") if isinstance(fields.get("usage"), dict) else None
     if usage is None or usage.outcome is Outcome.EXACT:
-        reported = [event.usage for event in events if isinstance(event, UsageReported)]
+        reported = [event.usage for event in answer.events if isinstance(event, UsageReported)]
         usage = reported[-1] if reported else usage
     else:
         block = None
     if usage is not None:
-        answer["usage"] = usage_fields(usage, cost, block)
-    return _dumps(answer)
+        fields["usage"] = usage_fields(usage, cost, block)
+    return _dumps(fields)
 
 
 def _completion(body: bytes) -> dict[str, Any]:

@@ -216,10 +216,11 @@ def _count(block: Mapping[str, Any], *names: str) -> int:
     """The first of these that is a count and not zero; providers' nulls and nonsense are 0."""
     for name in names:
         value = block.get(name)
-        if _is_count(value) and value > 0:
+        if value and _is_count(value) and value > 0:
             return int(value)
     return 0
 
 
 def _is_count(value: object) -> TypeGuard[int]:
-    return isinstance(value, int | float) and not isinstance(value, bool) and value == value // 1
+    """Values are those of JSON, so the exact type says it all; `bool` is none of these."""
+    return type(value) is int or (type(value) is float and value == value // 1)

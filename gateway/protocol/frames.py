@@ -1,7 +1,7 @@
 """Bytes for the client in its own protocol, and what they mean to the call."""
 
 from collections.abc import Sequence
-from typing import Protocol
+from typing import Any, Protocol
 
 import msgspec
 
@@ -22,6 +22,13 @@ class Frame(msgspec.Struct, frozen=True):
     is_content: bool = False
     is_final: bool = False
     is_usage: bool = False  # carries the usage block: gets `cost`, or is dropped if not asked for
+
+
+class WholeAnswer(msgspec.Struct, frozen=True):
+    """An answer that came in one piece, read once: what it says, and its JSON if that goes on."""
+
+    events: list[Event]
+    value: dict[str, Any] | None = None
 
 
 class PassThrough(Protocol):

@@ -17,7 +17,7 @@ import pytest
 
 from catalog.routes import Host, Route
 from gateway.adapters.registry import ADAPTERS
-from gateway.protocol.chat import ChatPassThrough, ChatRenderer, encode, rewrite_body
+from gateway.protocol.chat import ChatPassThrough, ChatRenderer, encode, read_answer, write_answer
 from gateway.protocol.events import Failed, UsageReported
 
 ROOT = Path(__file__).parents[4]
@@ -144,7 +144,7 @@ def _add_delta(message: dict[str, Any], choice: dict[str, Any]) -> None:
     message["finish"] = choice.get("finish_reason") or message["finish"]
 
 
-def read_answer(answer: dict[str, Any]) -> dict[str, Any]:
+def shown_answer(answer: dict[str, Any]) -> dict[str, Any]:
     assert answer["model"] == "ours"
     choices = answer["choices"]
     said = choices[0]["message"] if choices else {}
@@ -215,10 +215,10 @@ def whole_results(recording: dict[str, Any]) -> Iterator[tuple[str, dict[str, An
     if failed is not None:
         yield "translated", {"status": 502, "error": {"message": failed.message}}
         return
-    yield "translated", read_answer(json.loads(encode(renderer.body(events))))
+    yield "translated", shown_answer(json.loads(encode(renderer.body(events))))
     if route.protocol == "openai_chat":
-        rewritten = rewrite_body(body, model="ours", cost=None, quirks=route.quirks)
-        yield "passed", read_answer(json.loads(rewritten))
+        rewritten = write_answer(read_answer(body, route.quirks), model="ours", cost=None)
+        yield "passed", shown_answer(json.loads(rewritten))
 
 
 def stream_results(

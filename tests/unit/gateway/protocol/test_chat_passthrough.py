@@ -5,7 +5,7 @@ import pytest
 
 from billing.money import NanoUsd
 from catalog.pricing import Bucket, Charge, Outcome, Usage
-from gateway.protocol.chat import ChatPassThrough, events_of_body, rewrite_body
+from gateway.protocol.chat import ChatPassThrough, read_answer, write_answer
 from gateway.protocol.events import (
     Ended,
     Event,
@@ -316,9 +316,9 @@ def body(**message: Any) -> bytes:
     return json.dumps(fields).encode()
 
 
-class TestRewriteBody:
+class TestWriteAnswer:
     def test_sets_name_and_cost_and_keeps_the_rest(self) -> None:
-        out = rewrite_body(body(content="Hi"), model="ours", cost=CHARGE)
+        out = write_answer(read_answer(body(content="Hi")), model="ours", cost=CHARGE)
 
         answer = json.loads(out)
         assert (answer["model"], answer["new"]) == ("ours", [1])
@@ -329,14 +329,16 @@ class TestRewriteBody:
         bare = b'{"choices":[]}'
         usage = Usage({Bucket.OUTPUT: 2}, outcome=Outcome.ESTIMATED)
 
-        answer = json.loads(rewrite_body(bare, model="ours", cost=None, usage=usage))
+        answer = json.loads(write_answer(read_answer(bare), model="ours", cost=None, usage=usage))
 
         assert answer["usage"]["completion_tokens"] == 2
 
     def test_gives_whole_tool_calls_no_index(self) -> None:
         calls = [{"id": "same", "function": {"name": "f", "arguments": ""}}] * 2
 
-        answer = json.loads(rewrite_body(body(tool_calls=calls), model="ours", cost=None))
+        answer = json.loads(
+            write_answer(read_answer(body(tool_calls=calls)), model="ours", cost=None)
+        )
 
         message = answer["choices"][0]["message"]
         assert [call["function"]["arguments"] for call in message["tool_calls"]] == ["{}", "{}"]
@@ -346,9 +348,9 @@ class TestRewriteBody:
     @pytest.mark.parametrize("wrong", [b"", b"<html>", b"[]", b"{}", b'{"choices":null}'])
     def test_refuses_what_is_no_completion(self, wrong: bytes) -> None:
         with pytest.raises(ValueError, match=r".*"):
-            events_of_body(wrong)
+            read_answer(wrong)
 
     def test_finds_an_error_with_status_200(self) -> None:
-        events = events_of_body(b'{"base_resp":{"status_code":1004,"status_msg":"key"}}')
+        events = read_answer(b'{"base_resp":{"status_code":1004,"status_msg":"key"}}').events
 
         assert isinstance(events[0], Failed)
