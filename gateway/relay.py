@@ -15,7 +15,16 @@ from gateway.call_records import CallOutcome
 from gateway.exchange import Exchange
 from gateway.failover import AnswerFailed
 from gateway.metering import OutputMeter
-from gateway.protocol.events import Ended, Event, Failed, Finished, UsageReported
+from gateway.protocol.events import (
+    Ended,
+    Event,
+    Failed,
+    Finished,
+    ReasoningDelta,
+    TextDelta,
+    ToolArgumentsDelta,
+    UsageReported,
+)
 from gateway.protocol.frames import Frame
 from gateway.protocol.sse import LineTooLong
 from gateway.purse import InsufficientFunds, MoneyUnavailable, WalletFrozen
@@ -23,6 +32,7 @@ from gateway.upstream import Failure, HangUp, UpstreamAnswer, UpstreamFailed
 
 DRAIN_S = 30.0  # how long an upstream that bills anyway is read for a client that has left
 MAX_HELD_BYTES = 1024 * 1024
+_PIECES = (TextDelta, ReasoningDelta, ToolArgumentsDelta)  # what most events are
 
 
 class FrameSource(Protocol):
@@ -165,6 +175,8 @@ class StreamRelay:
         return out[0] if len(out) == 1 else b"".join(out)
 
     def _note(self, event: Event) -> None:
+        if isinstance(event, _PIECES):
+            return
         relayed = self._relayed
         if isinstance(event, UsageReported):
             relayed.reported = event.usage if event.is_believable else None
