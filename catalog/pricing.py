@@ -1,13 +1,16 @@
 """Usage, prices and `rate()`: pure integer arithmetic from what a call consumed to what it costs.
 
 Money is nano-USD; token rates are nano-USD per million tokens. The rules and their order are those
-of docs/pricing.md.
+of docs/pricing.md. What is made anew for every call is a msgspec struct: it costs a tenth of a
+frozen dataclass.
 """
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta, timezone
 from enum import StrEnum
+
+import msgspec
 
 from billing.money import NanoUsd
 
@@ -44,11 +47,10 @@ class Bucket(StrEnum):
 OUTPUT_BUCKETS = frozenset(bucket for bucket in Bucket if bucket.startswith("output"))
 
 
-@dataclass(frozen=True, slots=True)
-class Usage:
+class Usage(msgspec.Struct, frozen=True):
     """What a call consumed. `tokens` has only buckets that are not zero."""
 
-    tokens: Mapping[Bucket, int] = field(default_factory=dict)
+    tokens: Mapping[Bucket, int] = msgspec.field(default_factory=dict)
     web_searches: int = 0
     outcome: Outcome = Outcome.EXACT
 
@@ -103,8 +105,7 @@ class Price:
     unratable: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class Component:
+class Component(msgspec.Struct, frozen=True):
     """One line of a charge: so much of a bucket at a rate. Lines add up to the charge exactly."""
 
     name: str
@@ -113,15 +114,13 @@ class Component:
     amount: NanoUsd
 
 
-@dataclass(frozen=True, slots=True)
-class Charge:
+class Charge(msgspec.Struct, frozen=True):
     amount: NanoUsd
     components: tuple[Component, ...]
     unpriced: tuple[Bucket, ...] = ()  # buckets charged by a fall-back rate: raise an alert
 
 
-@dataclass(frozen=True, slots=True)
-class WorstRates:
+class WorstRates(msgspec.Struct, frozen=True):
     """The dearest rates that can apply to a call of a size: what a hold counts with."""
 
     input_nano_usd_per_mtok: int
@@ -213,6 +212,8 @@ def worst_rates(*, price: Price, input_tokens: int, at: datetime) -> WorstRates:
 
 
 def _rates_for(price: Price, input_tokens: int, at: datetime) -> Mapping[Bucket, int]:
+    if not price.windows and not price.tiers:
+        return price.rates
     rates: dict[Bucket, int] = dict(price.rates)
     for window in price.windows:
         if _is_inside(window, at):

@@ -10,6 +10,8 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Protocol
 
+import msgspec
+
 from accounts.api_keys import Caller
 from catalog.pricing import Bucket, CannotRate, Charge, Outcome, Price, Usage, rate
 from catalog.routes import Snapshot, in_force
@@ -107,8 +109,7 @@ class Call:
         self.exchange.extra_headers.append((header, value.encode("latin-1", "replace")))
 
 
-@dataclass(frozen=True, slots=True)
-class Ending:
+class Ending(msgspec.Struct, frozen=True):
     """How a call ended. `usage` None: nothing is charged."""
 
     outcome: CallOutcome

@@ -1,10 +1,14 @@
-"""What is written down of a call when it ends: plain values, and their form as usage rows."""
+"""What is written down of a call when it ends: plain values.
 
-from dataclasses import dataclass
+They are msgspec structs, which cost a tenth of a frozen dataclass to make.
+"""
+
 from datetime import datetime
 from enum import StrEnum
 from typing import TYPE_CHECKING
 from uuid import UUID
+
+import msgspec
 
 from catalog.pricing import Charge, Usage
 
@@ -24,8 +28,7 @@ class CallOutcome(StrEnum):
     OUT_OF_CREDIT = "out_of_credit"  # in mid-stream: what was delivered
 
 
-@dataclass(frozen=True, slots=True)
-class AttemptRecord:
+class AttemptRecord(msgspec.Struct, frozen=True):
     """One try at one route. `cost_nano_usd` is what it cost the operator, if known."""
 
     n: int  # 1, 2, …
@@ -38,8 +41,7 @@ class AttemptRecord:
     cost_nano_usd: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class CallRecord:
+class CallRecord(msgspec.Struct, frozen=True):
     """Everything a usage row says. `hold` is ended by the settler, once, whatever the charge."""
 
     call_id: UUID
@@ -79,8 +81,7 @@ class CallRecord:
         return self.charge.amount if self.charge is not None else 0
 
 
-@dataclass(frozen=True, slots=True)
-class Settled:
+class Settled(msgspec.Struct, frozen=True):
     """The call is in the database. `paid_nano_usd` is below the charge if the wallet was short."""
 
     paid_nano_usd: int

@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Generic, TypeVar
 
+import msgspec
+
 from gateway.adapters.base import CannotExpress, UpstreamError, UpstreamRequest
 from gateway.breaker import Breaker
 from gateway.call_records import AttemptRecord
@@ -64,8 +66,7 @@ class CallerLeft(Exception):  # noqa: N818  (named for what happened)
     """The client left, and the upstream was hung up on before it had answered."""
 
 
-@dataclass(frozen=True, slots=True)
-class Opened(Generic[T]):
+class Opened(msgspec.Struct, Generic[T], frozen=True):
     """An upstream that answers, and the beginning of its answer as the caller's reader gave it."""
 
     candidate: Candidate
@@ -73,8 +74,7 @@ class Opened(Generic[T]):
     begun: T
 
 
-@dataclass(frozen=True, slots=True)
-class Trying(Generic[T]):
+class Trying(msgspec.Struct, Generic[T], frozen=True):
     """How one call is tried: its protocol's parts, and what bounds it."""
 
     build: Callable[[Candidate], UpstreamRequest]

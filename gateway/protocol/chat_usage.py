@@ -7,7 +7,6 @@ to the provider's total goes along as `mismatch`.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any, TypeGuard
 
 import msgspec
@@ -19,8 +18,7 @@ _NO_QUIRKS: Mapping[str, object] = {}
 _EXPLICIT_CACHE = "ephemeral"  # DashScope's word: prompt_tokens_details.cache_type
 
 
-@dataclass(frozen=True, slots=True)
-class Reading:
+class Reading(msgspec.Struct, frozen=True):
     """A usage, and by how many tokens the provider's own total is above our sum.
 
     `is_believable` False: a count is negative or no number, so count what passed instead.
