@@ -7,13 +7,18 @@ however their supervisor ended.
 import fcntl
 import json
 import os
+import signal
 import time
+from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 WAIT_S = 30
+ORPHAN_WAIT_S = 8  # what outlives a killed supervisor so long does not end by itself
 NOTICE_S = 1.0  # within it, one who was told to end has noticed and says so
 POLL_S = 0.1
+SUPERVISOR = b"tokenmix_site.local.run"  # another start that waits too: not an orphan
 
 
 class LockedError(Exception):
@@ -47,6 +52,8 @@ def take_lock(file: Path) -> RunLock:
         if waited > WAIT_S:
             message = f"What process {pid} has started is still ending; it holds {file}. Try again."
             raise LockedError(message)
+        if waited > ORPHAN_WAIT_S and not _is_alive(pid):
+            _kill_holders(file)
         time.sleep(POLL_S)
     lock = RunLock(fileno)
     lock.set_state("running")
@@ -59,6 +66,26 @@ def _try(fileno: int) -> bool:
     except BlockingIOError:
         return False
     return True
+
+
+def _kill_holders(file: Path) -> None:
+    """End what a dead supervisor has left: only its children can have this file open."""
+    for pid in _holders(file):
+        with suppress(ProcessLookupError, PermissionError):
+            os.kill(pid, signal.SIGKILL)
+
+
+def _holders(file: Path) -> Iterator[int]:
+    """The orphans that have the file open (Linux; elsewhere none can be told)."""
+    target = str(file.resolve())
+    for folder in Path("/proc").glob("[0-9]*/fd"):
+        pid = int(folder.parent.name)
+        if pid == os.getpid():
+            continue
+        with suppress(OSError):  # it has ended, or is another user's
+            is_waiting = SUPERVISOR in Path(f"/proc/{pid}/cmdline").read_bytes()
+            if not is_waiting and any(str(fd.readlink()) == target for fd in folder.iterdir()):
+                yield pid
 
 
 def _holder(fileno: int) -> tuple[int, str]:

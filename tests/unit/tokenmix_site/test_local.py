@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tokenmix_site.local import environment
+from tokenmix_site.local import environment, lock
 from tokenmix_site.local.lock import LockedError, take_lock
 from tokenmix_site.local.processes import Child, ChildEndedError, Family
 
@@ -71,6 +71,25 @@ class TestLock:
         take_lock(file).release()
 
         assert time.monotonic() - started > 0.5
+
+    def test_ends_what_a_killed_one_left_hanging(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(lock, "ORPHAN_WAIT_S", 0.2)
+        file = tmp_path / "run.lock"
+        hanging = PARENT.replace("time.sleep(2)", "time.sleep(60)")
+        parent = subprocess.Popen(
+            [sys.executable, "-c", hanging, file], stdout=subprocess.PIPE, cwd=environment.ROOT
+        )
+        with parent:
+            assert parent.stdout is not None
+            assert parent.stdout.readline() == b"ready\n"
+            parent.kill()
+        started = time.monotonic()
+
+        take_lock(file).release()
+
+        assert time.monotonic() - started < 30
 
     def test_is_refused_beside_a_living_one(self, tmp_path: Path) -> None:
         held = take_lock(tmp_path / "run.lock")
