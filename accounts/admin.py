@@ -11,7 +11,7 @@ from django.utils.translation import gettext_lazy as _
 from unfold.admin import ModelAdmin, TabularInline
 from unfold.forms import AdminPasswordChangeForm, UserChangeForm, UserCreationForm
 
-from accounts.api_keys import revoke_key
+from accounts.api_keys import recheck_keys_of, revoke_key
 from accounts.models import ApiKey, Change, Membership, User, Workspace
 from accounts.staff import admin_login
 
@@ -51,6 +51,10 @@ class UserAdmin(DjangoUserAdmin, ModelAdmin):  # type: ignore[misc, type-arg]
     )
     add_fieldsets = ((None, {"classes": ("wide",), "fields": ("email", "password1", "password2")}),)
     filter_horizontal = ("user_permissions",)
+
+    def save_model(self, request: HttpRequest, obj: User, form: Any, change: bool) -> None:  # noqa: FBT001  (Django's signature)
+        super().save_model(request, obj, form, change)
+        recheck_keys_of(user_id=obj.pk)
 
 
 class MembershipInline(TabularInline):  # type: ignore[misc]  # unfold ships no types

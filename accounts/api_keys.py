@@ -126,17 +126,28 @@ def list_keys(*, workspace_id: int) -> tuple[KeyView, ...]:
     return tuple(_view(key) for key in keys)
 
 
+def recheck_keys_of(*, user_id: int) -> None:
+    """Let every process look up this person's keys anew, inside the caller's transaction."""
+    for key_id in ApiKey.objects.filter(created_by_id=user_id).values_list("id", flat=True):
+        record_change(kind=ChangeKind.KEY, subject_id=key_id)
+
+
 def find_caller(*, key_hash: bytes) -> Caller | RevokedKey | None:
-    """Whose key has this hash: one query. None when it was never a key."""
+    """Whose key has this hash: one query. None when it was never a key.
+
+    The keys of a person who was switched off count as revoked.
+    """
     row = (
         ApiKey.objects.filter(key_hash=key_hash)
-        .values_list("id", "workspace_id", "name", "created_by_id", "revoked_at")
+        .values_list(
+            "id", "workspace_id", "name", "created_by_id", "revoked_at", "created_by__is_active"
+        )
         .first()
     )
     if row is None:
         return None
-    key_id, workspace_id, name, user_id, revoked_at = row
-    if revoked_at is not None:
+    key_id, workspace_id, name, user_id, revoked_at, is_owner_active = row
+    if revoked_at is not None or is_owner_active is False:
         return RevokedKey(key_id=key_id)
     return Caller(key_id=key_id, workspace_id=workspace_id, key_name=name, user_id=user_id)
 

@@ -10,6 +10,8 @@ from django.utils.translation import gettext_lazy as _
 
 from accounts.models import ApiKey, User
 
+LONGEST_EMAIL = 254  # RFC 5321, 4.5.3.1.3
+
 
 class SignUpForm(SignupForm):  # type: ignore[misc]  # allauth ships no types
     """allauth's form: user, e-mail address and workspace are made together or not at all."""
@@ -17,6 +19,12 @@ class SignUpForm(SignupForm):  # type: ignore[misc]  # allauth ships no types
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.fields["password1"].help_text = _("At least 8 characters, and not a common password.")
+
+    def clean_email(self) -> str:
+        email = cast("str", super().clean_email())
+        if len(email) > LONGEST_EMAIL:
+            raise forms.ValidationError(_("This address is too long."))
+        return email
 
     def save(self, request: HttpRequest) -> User:
         with transaction.atomic():

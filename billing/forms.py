@@ -1,5 +1,6 @@
 """The top-up form: shapes and checks what a person typed; it saves nothing."""
 
+import re
 from collections.abc import Sequence
 from typing import Any
 from uuid import uuid4
@@ -12,6 +13,7 @@ from billing.payments.base import PaymentProvider
 from billing.topups import LARGEST, SMALLEST
 
 OTHER = "other"
+GROUPED = re.compile(r"\d{1,3}(,\d{3})+(\.\d+)?")
 AMOUNTS = ("10", "25", "50", "100")
 
 
@@ -55,9 +57,17 @@ class TopUpForm(forms.Form):
 
     def _add_credit(self, values: dict[str, Any], text: str) -> None:
         try:
-            values["credit"] = _credit(text.removeprefix("$").replace(",", ""))
+            values["credit"] = _credit(_without_grouping(text.removeprefix("$")))
         except InvalidAmount as error:
             self.add_error("other_amount", str(error))
+
+
+def _without_grouping(text: str) -> str:
+    """Drop the commas of "1,250.00"; any other comma ("12,50") is refused, never guessed."""
+    if "," in text and not GROUPED.fullmatch(text):
+        message = f"{text!r} can be read in two ways: write it like 12.50 or 1,250.00."
+        raise InvalidAmount(message)
+    return text.replace(",", "")
 
 
 def _credit(text: str) -> NanoUsd:

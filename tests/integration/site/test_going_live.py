@@ -93,4 +93,4 @@ class TestPage:
     def test_is_closed_to_customers(self, client: Client) -> None:
         client.force_login(User.objects.create_user("buyer@example.com", "x"))
 
-        assert client.get("/admin/going-live/").status_code == 302
+        assert client.get("/admin/going-live/").status_code == 403
