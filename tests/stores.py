@@ -18,7 +18,10 @@ _folders: list[Path] = []
 
 
 def _start() -> None:
-    if os.environ.get("PYTEST_XDIST_WORKER"):  # its controller started them
+    if worker := os.environ.get("PYTEST_XDIST_WORKER"):  # its controller started them
+        # A database of Redis each: one worker's tasks must not reach another's database.
+        number = int(worker.removeprefix("gw")) + 1
+        os.environ["REDIS_URL"] = os.environ["REDIS_URL"].replace("?db=0", f"?db={number}")
         return
     folder = Path(tempfile.mkdtemp(prefix="tm-test-"))
     folder.chmod(0o755)
